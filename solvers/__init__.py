@@ -1,0 +1,26 @@
+"""Net-Trim's layer program: arrays in, weights and a certificate out. Knows no network and no file.
+
+Everything public is here; importing it loads NumPy alone, each backend's library waits for its first use.
+"""
+
+from solvers.certificate import Certificate, certify
+from solvers.errors import NetTrimError, ProblemError, SolverError
+from solvers.problem import LayerProblem
+from solvers.registry import available, missing, solve
+from solvers.solution import Answer, Check, Solution, Status
+
+__all__ = [
+    "Answer",
+    "Certificate",
+    "Check",
+    "LayerProblem",
+    "NetTrimError",
+    "ProblemError",
+    "Solution",
+    "SolverError",
+    "Status",
+    "available",
+    "certify",
+    "missing",
+    "solve",
+]

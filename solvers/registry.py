@@ -1,0 +1,191 @@
+"""Find a backend, ask it, time it, certify its answer: the one door to every solver.
+
+A backend is a module in ``solvers/backends``; being there is its registration. See ``solvers.backends`` for the contract.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from solvers import backends
+from solvers.arrays import Array
+from solvers.certificate import certify
+from solvers.errors import ProblemError, SolverError
+from solvers.problem import LayerProblem
+from solvers.solution import Answer, Check, Judge, Solution, Status, start_point
+
+
+def _modules() -> dict[str, ModuleType]:
+    """Return the backends by name: the files here without a leading underscore, a trailing one dropped."""
+    files = [info.name for info in pkgutil.iter_modules(backends.__path__) if not info.name.startswith("_")]
+    return {name.rstrip("_"): importlib.import_module(f"solvers.backends.{name}") for name in sorted(files)}
+
+
+def missing() -> dict[str, str]:
+    """Tell which backends cannot be used here, and what would change that.
+
+    Returns
+    -------
+    dict
+        Name to a sentence with the pip line. Nothing is imported to find out.
+    """
+    reasons = {}
+    for name, module in _modules().items():
+        absent = [library for library in module.REQUIRES if importlib.util.find_spec(library) is None]
+        if absent:
+            reasons[name] = f"needs {', '.join(absent)}: pip install {module.INSTALL}"
+    return reasons
+
+
+def available() -> list[str]:
+    """Return the names of the backends that can be used here.
+
+    Returns
+    -------
+    list of str
+        Sorted; each is a value for ``backend=`` of ``solve``.
+    """
+    absent = missing()
+    return [name for name in _modules() if name not in absent]
+
+
+def solve(
+    problem: LayerProblem,
+    backend: str = "admm",
+    *,
+    tol: float = 1e-3,
+    max_iter: int | None = None,
+    start: Solution | Array | None = None,
+    throw: bool = True,
+    callback: Callable[[Check], None] | None = None,
+    **options: Any,
+) -> Solution:
+    """Solve a layer program and certify the answer.
+
+    Parameters
+    ----------
+    problem : LayerProblem
+        The program.
+    backend : str, optional
+        One of ``available()``.
+    tol : float, optional
+        Asked of every backend alike: relative duality gap at most ``tol``, ball and ceiling violations at most
+        ``tol * epsilon`` (``tol * ||Y_active||_F`` where epsilon is 0).
+    max_iter : int, optional
+        Iterations at most, in the backend's own sense; each backend has a default.
+    start : Solution or array_like of shape (N, M), optional
+        Warm start. A Solution of a nearby program (another epsilon, another penalty) carries its dual along.
+    throw : bool, optional
+        Whether to raise when the certificate is not met; else the status says so.
+    callback : callable, optional
+        Called with a ``Check`` whenever the backend has an iterate judged.
+    **options
+        The backend's own settings; see its module.
+
+    Returns
+    -------
+    Solution
+        Weights, status and certificate.
+
+    Raises
+    ------
+    ProblemError
+        If ``tol``, ``max_iter`` or ``start`` makes no sense.
+    SolverError
+        If the backend is unknown, not installed, refuses the problem or, with ``throw``, does not meet ``tol``.
+    """
+    if not isinstance(problem, LayerProblem):
+        raise ProblemError(
+            f"solve takes a LayerProblem; got {type(problem).__name__}. LayerProblem.from_activations makes one"
+        )
+    if not (np.isfinite(tol) and tol > 0):
+        raise ProblemError(f"tol must be a positive number; got {tol}")
+    if max_iter is not None and max_iter < 1:
+        raise ProblemError(f"max_iter must be at least 1; got {max_iter}")
+    module = _find(backend, options)
+    start_point(start, problem)  # a start that does not fit is refused whoever will use it
+    if start is not None and not module.TAKES_START:
+        raise SolverError(f"backend {backend!r} takes no warm start; leave start out, or use 'admm'")
+    if problem.epsilon >= problem.epsilon_max:
+        nothing = Answer(np.zeros((problem.N, problem.M)), None, 0, "0 is feasible, so it is optimal")
+        return _judged(problem, nothing, tol, backend, 0.0, (), throw)
+    reason = module.refuses(problem, **options)
+    if reason:
+        raise SolverError(f"backend {backend!r} refuses this problem: {reason}")
+    module.warm_up()
+    judge = Judge(problem, tol, callback)
+    answer = module.solve(problem, judge=judge, max_iter=max_iter, start=start, **options)
+    seconds = time.perf_counter() - judge.began
+    return _judged(problem, answer, tol, backend, seconds, tuple(judge.checks), throw)
+
+
+def _find(backend: str, options: dict[str, Any]) -> ModuleType:
+    """Return the module of a backend that is installed and knows the options."""
+    modules = _modules()
+    if backend not in modules:
+        raise SolverError(f"no backend is called {backend!r}; there are {', '.join(modules)}")
+    absent = missing()
+    if backend in absent:
+        raise SolverError(f"backend {backend!r} {absent[backend]}. Usable now: {', '.join(available())}")
+    known = [
+        name
+        for name, parameter in inspect.signature(modules[backend].solve).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in ("judge", "max_iter", "start")
+    ]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise SolverError(f"backend {backend!r} has no option {unknown[0]!r}; its options are {', '.join(known) or 'none'}")
+    return modules[backend]
+
+
+def _judged(
+    problem: LayerProblem,
+    answer: Answer,
+    tol: float,
+    backend: str,
+    seconds: float,
+    checks: tuple[Check, ...],
+    throw: bool,
+) -> Solution:
+    """Zero what is known to be zero, certify, and decide the status."""
+    W = np.where(_known_zeros(problem), 0.0, answer.W).astype(answer.W.dtype) + 0  # + 0 turns -0.0 into 0.0
+    certificate = certify(problem, W, answer.dual)
+    status = Status.SOLVED if certificate.meets(tol) else Status.UNMET
+    if throw and status is Status.UNMET:
+        raise SolverError(
+            f"backend {backend!r} did not meet tol {tol:g} in {answer.iterations} iterations: gap {certificate.gap:.2e}, "
+            f"ball violation {certificate.ball_violation:.2e} and ceiling violation {certificate.ceiling_violation:.2e} "
+            f"(allowed: {tol * certificate.violation_unit:.2e}). {status.value} throw=False returns the answer. "
+            f"{answer.message}".rstrip()
+        )
+    return Solution(
+        W=W,
+        dual=answer.dual,
+        status=status,
+        certificate=certificate,
+        tol=tol,
+        backend=backend,
+        iterations=answer.iterations,
+        seconds=seconds,
+        checks=checks,
+        message=answer.message,
+    )
+
+
+def _known_zeros(problem: LayerProblem) -> Any:
+    """Return the weights (N, M) that some optimum has at exactly 0, whatever a solver's rounding says.
+
+    Rows of inputs that are always 0; columns of neurons that are never on, where 0 respects the ceiling; prices of inf.
+    """
+    dead = ~problem.X.any(axis=1, keepdims=True)
+    off = ~problem.active.any(axis=1) & (problem.V >= 0).all(axis=1)
+    return dead | off | (problem.penalty == np.inf)
