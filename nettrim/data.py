@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nettrim.errors import DataError
+
 MNIST_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 # SHA-256 of the decompressed files, so that any mirror and any unpacked copy can be verified.
 MNIST_SHA256 = {
@@ -22,10 +24,6 @@ MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 SPIRALS_SHA256 = "e608c05d46121c5f14dfe765f214f3439e05cb89a81a22305f0eac438a2ece88"
-
-
-class DataError(ValueError):
-    """A data file is missing, or is not what its name says."""
 
 
 @dataclass(frozen=True)

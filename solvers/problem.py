@@ -343,7 +343,8 @@ def _responses(X: Any, W: Any, name: str = "X") -> tuple[Array, Array]:
             f"{name} must be (N, P) and W (N, M), with the same number N of inputs and no axis of length 0; "
             f"got {X.shape} and {W.shape}"
         )
-    return X, W.T @ X
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name when the problem is made
+        return X, W.T @ X
 
 
 def _radius(epsilon: float, Y: Array, relative: bool) -> float:

@@ -44,7 +44,7 @@ class Answer:
 
 
 class Check(NamedTuple):
-    """One look of the judge at an iterate: when, and what it saw."""
+    """One look of the judge at an iterate: after how many iterations and seconds of work (judging apart), what it saw."""
 
     iteration: int
     seconds: float
@@ -95,7 +95,7 @@ class Judge:
         """
         begin = time.perf_counter()
         certificate = certify(self.problem, W, dual)
-        self.checks.append(Check(iteration, begin - self.began, certificate))
+        self.checks.append(Check(iteration, begin - self.began - self.overhead, certificate))
         if self.callback is not None:
             self.callback(self.checks[-1])
         self.overhead += time.perf_counter() - begin

@@ -27,6 +27,26 @@ FIRST_RHO = 0.6  # over the typical ridge weight, which gives rho its unit
 RHO_POWER, RHO_FACTOR = 0.3, 1.5
 
 
+class Balance:
+    """Moves rho until gap and violations fall together: a larger rho helps the weights, a smaller one the dual.
+
+    Every change of direction halves the step in log rho, so that rho settles, as convergence demands of it.
+    """
+
+    def __init__(self) -> None:
+        self.step = float(np.log(RHO_FACTOR))
+        self.direction = 0.0
+
+    def change(self, certificate: Certificate) -> float:
+        """Return the factor on rho that the latest certificate asks for."""
+        gap, violation = max(certificate.gap, 1e-12), max(certificate.violation, 1e-12)
+        wanted = RHO_POWER * float(np.log(violation / gap))
+        if wanted * self.direction < 0:
+            self.step /= 2
+        self.direction = wanted
+        return float(np.exp(np.clip(wanted, -self.step, self.step)))
+
+
 def refuses(
     problem: LayerProblem, rho: float | None = None, relaxation: float = RELAXATION, dtype: str | None = None
 ) -> str | None:
@@ -88,7 +108,7 @@ def solve(
     judge : Judge
         Certifies q and the multipliers at a geometric series of iterations.
     max_iter : int or None
-        Iterations at most; None means 5,000.
+        Iterations at most; None means 10,000.
     start : Solution, ndarray or None
         Warm start.
     rho : float, optional
@@ -105,7 +125,7 @@ def solve(
     """
     from solvers.backends import _kernels
 
-    limit = 5_000 if max_iter is None else max_iter
+    limit = 10_000 if max_iter is None else max_iter
     real = np.dtype(dtype or ("float32" if judge.tol >= 1e-4 else "float64")).type
     X, T, on = _data(problem, real)
     penalty = problem.penalty.astype(real)
@@ -115,7 +135,7 @@ def solve(
     W, s2, g, s1 = _first(problem, X, real, start, rho, metric)
     squares = np.empty(problem.M)
     due = checkpoints()
-    iteration, check = 0, next(due)
+    iteration, check, balance = 0, next(due), Balance()
     while True:
         _kernels.ball_squares(g, s1, T, on, squares)
         distance = float(np.sqrt(squares.sum()))
@@ -129,7 +149,7 @@ def solve(
             certificate = judge(q, g, iteration)
             if certificate.meets(judge.tol) or iteration == limit:
                 return Answer(q, g, iteration)
-            change = _rho_change(certificate)
+            change = balance.change(certificate)
             np.dot(W.T, X, out=g)  # half an iteration's work, for a third less memory than a dual of its own
         s2 += real(relaxation) * (q - W)
         _kernels.step(g, s1, T, on, shrink, real(relaxation))  # g now holds s1 - g
@@ -194,9 +214,3 @@ def _first(problem: LayerProblem, X: Array, real: Any, start: Any, rho: float, m
         return W, W.copy(), g, g.copy()
     L = L.astype(real) / real(rho)
     return W, W + X @ L.T, g, g - L / real(metric)
-
-
-def _rho_change(certificate: Certificate) -> float:
-    """Return the factor on rho: a larger rho helps the weights (violations), a smaller one the dual (gap)."""
-    gap, violation = max(certificate.gap, 1e-12), max(certificate.violation, 1e-12)
-    return float(np.clip((violation / gap) ** RHO_POWER, 1 / RHO_FACTOR, RHO_FACTOR))

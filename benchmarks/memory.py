@@ -1,0 +1,76 @@
+"""How much memory does ``admm`` take on a real layer, beside X?
+
+Yardstick: one (M, P) array of float32. Measured in a fresh process, compilation and libraries loaded first: the peak of what
+NumPy allocates (tracemalloc), and the growth of the resident set (``ru_maxrss``). Y and the mask, which the problem holds
+before the solve, are counted; X is not.
+
+    python -m benchmarks.memory --data mnist
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+
+from solvers import LayerProblem, solve
+
+
+def peak(folder: str, epsilon: float, traced: bool) -> int:
+    """Solve the stored layer in this process and return the bytes it took beyond the problem itself."""
+    from solvers.backends import admm
+
+    admm.warm_up()
+    small = np.random.default_rng(0)
+    solve(LayerProblem.parallel(small.normal(size=(9, 50)), small.normal(size=(9, 4)), 0.1))  # loads BLAS and LAPACK
+    problem = LayerProblem(np.load(f"{folder}/X.npy"), np.load(f"{folder}/Y.npy"), epsilon)
+    if traced:
+        tracemalloc.start()
+        solve(problem)
+        return tracemalloc.get_traced_memory()[1]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    solve(problem)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def main() -> None:
+    from benchmarks.real_layers import lenet300_layers
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="mnist", choices=["mnist", "mnist5k"])
+    parser.add_argument("--samples", type=int, default=5000)
+    parser.add_argument("--epsilon", type=float, default=0.1)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory.json"))
+    args = parser.parse_args()
+
+    problem = lenet300_layers(args.data, args.samples, args.epsilon)[0]
+    unit = 4 * problem.M * problem.P
+    held = (problem.Y.nbytes + problem.active.nbytes) / unit
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/X.npy", problem.X)
+        np.save(f"{folder}/Y.npy", problem.Y)
+        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            traced, resident = pool.starmap(peak, [(folder, problem.epsilon, kind) for kind in (True, False)], chunksize=1)
+    row = {
+        "N": problem.N,
+        "M": problem.M,
+        "P": problem.P,
+        "X": problem.X.nbytes / unit,
+        "problem": held,
+        "solve_traced": traced / unit,
+        "solve_resident": resident / unit,
+        "total": held + max(traced, resident) / unit,
+    }
+    print("in units of one (M, P) float32 array:", json.dumps({k: round(v, 2) for k, v in row.items()}))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(row, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Net-Trim for PyTorch: prune a trained network layer by layer with convex programs, each answer with a certificate."""
+
+from importlib.metadata import version
+
+from nettrim.errors import DataError, ModelError
+from nettrim.report import LayerRow, TrimResult
+from nettrim.store import load
+from nettrim.trim import trim
+from solvers import (
+    Certificate,
+    LayerProblem,
+    NetTrimError,
+    ProblemError,
+    Solution,
+    SolverError,
+    Status,
+    available,
+    certify,
+    missing,
+    solve,
+)
+
+__version__ = version("nettrim")
+__all__ = [
+    "Certificate",
+    "DataError",
+    "LayerProblem",
+    "LayerRow",
+    "ModelError",
+    "NetTrimError",
+    "ProblemError",
+    "Solution",
+    "SolverError",
+    "Status",
+    "TrimResult",
+    "available",
+    "certify",
+    "load",
+    "missing",
+    "solve",
+    "trim",
+]

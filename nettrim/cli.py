@@ -1,0 +1,180 @@
+"""The command line: reports go to stdout, logs to stderr.
+
+Exit codes: 0 done, 1 error, 2 usage, 3 a layer missed its certificate (the output is written all the same).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+import nettrim
+from nettrim import demo as demonstration
+from nettrim import store
+from nettrim.errors import ModelError
+
+MISSED_CERTIFICATE = 3
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout instead of a table.")]
+Backend = Annotated[str, typer.Option(help="Solver: see `nettrim solvers`.")]
+Tol = Annotated[float, typer.Option(help="Tolerance of every certificate.")]
+Samples = Annotated[int, typer.Option(help="Unlabelled samples that calibrate the trim, at most.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+
+
+def main() -> None:
+    """Run the command line; what the project refuses becomes one line on stderr and exit code 1."""
+    try:
+        app()
+    except nettrim.NetTrimError as error:
+        _log(f"error: {error}")
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    """Prune trained PyTorch networks with convex programs; every layer comes with a certificate."""
+    if version:
+        typer.echo(nettrim.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option(help="mnist5k (needs no network) or mnist.")] = "mnist5k",
+    epsilon: Annotated[list[float] | None, typer.Option(help="Relative radius; may be repeated.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.json and tradeoff.png.")] = Path("nettrim-demo"),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Training epochs; 20, or 60 for mnist5k.")] = None,
+    samples: Samples = 10_000,
+    backend: Backend = "admm",
+    tol: Tol = 1e-3,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train LeNet-300-100 on real digits, trim it at several radii, and show what it cost."""
+    report = demonstration.run(
+        data,
+        epsilon or demonstration.EPSILONS,
+        out,
+        epochs=epochs,
+        n_samples=samples,
+        backend=backend,
+        tol=tol,
+        seed=seed,
+        log=_log,
+    )
+    _log(f"wrote {out / 'report.json'} and {out / 'tradeoff.png'}")
+    _show(report, demonstration.table(report), as_json)
+    _leave(report["solved"])
+
+
+@app.command()
+def trim(
+    model: Annotated[str, typer.Option(help="Where the architecture is: module:factory, called without arguments.")],
+    weights: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Trained weights, a safetensors file.")],
+    calibration: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Unlabelled inputs, an .npy file.")],
+    out: Annotated[Path, typer.Option(help="Folder for model.safetensors and report.json.")],
+    epsilon: Annotated[float, typer.Option(help="Radius relative to the norm of a layer's responses.")] = 0.1,
+    samples: Samples = 10_000,
+    backend: Backend = "admm",
+    tol: Tol = 1e-3,
+    seed: Seed = 0,
+    max_iter: Annotated[int | None, typer.Option(help="Iterations a layer at most.")] = None,
+    strict: Annotated[bool, typer.Option(help="Fail if a layer cannot be trimmed, instead of leaving it dense.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Trim a model of yours and write it back as safetensors."""
+    network = store.with_weights(_built(model), _tensors(weights), weights)
+    result = nettrim.trim(
+        network,
+        _inputs(calibration),
+        epsilon,
+        backend=backend,
+        tol=tol,
+        max_iter=max_iter,
+        n_samples=samples,
+        seed=seed,
+        strict=strict,
+    )
+    result.save(out)
+    _log(f"wrote {out / 'model.safetensors'} and {out / 'report.json'}")
+    _show(store.to_json(result), result.summary(), as_json)
+    _leave(result.solved)
+
+
+@app.command()
+def solvers(as_json: Json = False) -> None:
+    """List the backends, and what those that are missing need."""
+    reasons = dict.fromkeys(nettrim.available(), "") | nettrim.missing()
+    made = Table("backend", "state")
+    for name in sorted(reasons):
+        made.add_row(name, reasons[name] or "ready")
+    _show({name: {"available": not why, "reason": why or None} for name, why in sorted(reasons.items())}, made, as_json)
+
+
+def _built(where: str) -> nn.Module:
+    """Return what ``module:factory`` makes."""
+    module, _, factory = where.partition(":")
+    if not module or not factory:
+        raise typer.BadParameter(f"{where!r} is not module:factory, for example nettrim.models:lenet300")
+    sys.path.insert(0, "")  # a module beside the user, as python -m finds it
+    try:
+        made = getattr(importlib.import_module(module), factory)
+    except (ImportError, AttributeError) as error:
+        raise typer.BadParameter(f"{where!r} cannot be imported: {error}") from error
+    finally:
+        sys.path.remove("")
+    network = made()
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"{where} made a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ModelError(f"{path} is not a safetensors file: {error}") from error
+
+
+def _inputs(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ModelError(f"{path} is not an .npy file of numbers: {error}") from error
+
+
+def _show(report: dict[str, Any], made: Any, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report, indent=2, allow_nan=False))
+    else:
+        console = Console()
+        console.width = console.width if console.is_terminal else 140  # a file or a pipe has no width to respect
+        console.print(made)
+
+
+def _leave(solved: bool) -> None:
+    if not solved:
+        _log("a layer missed its certificate and was kept dense")
+        raise typer.Exit(MISSED_CERTIFICATE)
+
+
+def _log(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""What a trim gives back: the new model, a row for each layer, and what is proved about the network's output."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """What happened to one layer; every number in float64, after the weights were cast to the model's dtype.
+
+    Attributes
+    ----------
+    name, kind : str
+        Qualified name and class of the module.
+    shape : tuple of int
+        Shape of its weight, ``(n_out, n_in)`` of a Linear.
+    activation : str or None
+        ``"relu"`` or ``"linear"``, as its program was stated; None where it was not trimmed.
+    status : str
+        ``"SOLVED"``, ``"UNMET"`` (the certificate was missed, so the layer was kept dense) or ``"DENSE"`` (not tried).
+    note : str
+        Why, where there is something to say.
+    weights, weights_kept : int
+        Entries of the weight (the bias apart), and those that are not zero.
+    biases, biases_kept : int
+        The same of the bias.
+    samples : int
+        Samples that its program saw.
+    epsilon, achieved : float or None
+        Radius asked, and response error reached, both relative to ``||Y||_F``. Where Y is 0, absolute.
+    gap, violation : float or None
+        Duality gap, and the larger violation over epsilon, of the weights that the solver gave.
+    error : float
+        ``||ReLU(W'X) - Y||_F`` on the original inputs, absolute; 0 of a dense layer.
+    iterations : int
+        The backend's count.
+    seconds : float
+        Wall time of the solve.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    activation: str | None
+    status: str
+    note: str = ""
+    weights: int = 0
+    weights_kept: int = 0
+    biases: int = 0
+    biases_kept: int = 0
+    samples: int = 0
+    epsilon: float | None = None
+    achieved: float | None = None
+    gap: float | None = None
+    violation: float | None = None
+    error: float = 0.0
+    iterations: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class TrimResult:
+    """A trimmed model and its report.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        A new model with exact zeros, on the device and in the dtype of the one given.
+    layers : tuple of LayerRow
+        One for each layer with parameters, in the order in which they run.
+    bound : float or None
+        Proved bound on ``||Yhat - Y||_F`` at the network's output over the calibration samples (``theory.posterior_bound``);
+        None where the network is not a chain of Linear, ReLU, Dropout and Flatten.
+    output_error, output_norm : float
+        ``||Yhat - Y||_F`` as measured there, and ``||Y||_F``.
+    parameters, parameters_kept : int
+        Entries of all parameters of the model, and those that are not zero.
+    settings : dict
+        What ``trim`` was asked, in JSON's types.
+    """
+
+    model: nn.Module
+    layers: tuple[LayerRow, ...]
+    bound: float | None
+    output_error: float
+    output_norm: float
+    parameters: int
+    parameters_kept: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def solved(self) -> bool:
+        """Whether every layer that was tried met its certificate."""
+        return all(row.status != "UNMET" for row in self.layers)
+
+    @property
+    def kept(self) -> float:
+        """Fraction of the prunable weights (biases and layers of other kinds apart) that are not zero."""
+        prunable = [row for row in self.layers if row.activation is not None]
+        return sum(row.weights_kept for row in prunable) / max(sum(row.weights for row in prunable), 1)
+
+    @property
+    def compression(self) -> float:
+        """ShrinkBench's compression ratio: all parameters over those that are not zero."""
+        return self.parameters / max(self.parameters_kept, 1)
+
+    @property
+    def worst_gap(self) -> float:
+        """The largest duality gap of a trimmed layer, in absolute value."""
+        return max((abs(row.gap) for row in self.layers if row.gap is not None), default=0.0)
+
+    @property
+    def worst_violation(self) -> float:
+        """The largest violation of a trimmed layer, relative to its epsilon."""
+        return max((row.violation for row in self.layers if row.violation is not None), default=0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the solvers took."""
+        return sum(row.seconds for row in self.layers)
+
+    def summary(self) -> Table:
+        """Return the report as a rich table: ``rich.print(result.summary())``, or just ``print(result)``.
+
+        Returns
+        -------
+        rich.table.Table
+            A row a layer, totals in the title and the caption.
+        """
+        title = f"kept {self.kept:.2%} of the prunable weights, {self.compression:.2f}x fewer parameters"
+        relative = self.output_error / self.output_norm if self.output_norm else 0.0
+        caption = f"output error {relative:.4f} relative ({self.output_error:.4g})"
+        if self.bound is not None:
+            caption += f", proved at most {self.bound:.4g}"
+        table = Table(title=title, caption=caption)
+        table.add_column("layer", overflow="fold")
+        table.add_column("shape")
+        table.add_column("as")
+        for heading in ("kept", "epsilon", "achieved", "gap", "violation", "iterations", "seconds"):
+            table.add_column(heading, justify="right")
+        table.add_column("status", overflow="fold")
+        for row in self.layers:
+            table.add_row(
+                row.name,
+                "x".join(map(str, row.shape)),
+                row.activation or "-",
+                f"{row.weights_kept / max(row.weights, 1):.2%}",
+                *(_number(value) for value in (row.epsilon, row.achieved)),
+                *("-" if value is None else f"{value:.1e}" for value in (row.gap, row.violation)),
+                str(row.iterations),
+                f"{row.seconds:.2f}",
+                f"{row.status}: {row.note}" if row.note else row.status,
+            )
+        return table
+
+    def __str__(self) -> str:
+        """Return the summary as text."""
+        console = Console(file=io.StringIO(), width=140)
+        console.print(self.summary())
+        return console.file.getvalue()  # type: ignore[attr-defined]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``model.safetensors`` and ``report.json``; ``nettrim.load`` reads them back.
+
+        Parameters
+        ----------
+        folder : path-like
+            Made where it is missing; a result saved there before is replaced.
+        """
+        from nettrim import store
+
+        store.save(self, folder)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

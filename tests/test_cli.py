@@ -1,0 +1,113 @@
+"""The command line, run as a user runs it: a fresh process, a temporary folder, and the exit codes that are promised."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from nettrim import load
+from tests.networks import samples, small
+
+FACTORY = "from tests.networks import small\ndef number():\n    return 7\n"
+
+
+def nettrim(*arguments, cwd):
+    command = [sys.executable, "-m", "nettrim.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path, request):
+    """A folder with a factory module, weights and calibration samples."""
+    text = f"import sys\nsys.path.insert(0, {str(request.config.rootpath)!r})\n{FACTORY}"
+    (tmp_path / "mine.py").write_text(text)
+    save_file(small().state_dict(), tmp_path / "w.safetensors")
+    np.save(tmp_path / "x.npy", samples().numpy())
+    return tmp_path
+
+
+def request(model="mine:small", weights="w.safetensors", calibration="x.npy"):
+    return ["trim", "--model", model, "--weights", weights, "--calibration", calibration, "--out", "out"]
+
+
+def test_trim_end_to_end(folder):
+    done = nettrim(*request(), "--epsilon", "0.2", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["solved"] is True
+    assert report["settings"]["epsilon"] == 0.2
+    assert "wrote" in done.stderr
+    back = load(folder / "out", small())
+    assert [row.name for row in back.layers] == ["1", "4", "6"]
+    assert 0 < back.kept < 1
+    weights = load_file(folder / "out" / "model.safetensors")
+    assert sum(int((value != 0).sum()) for value in weights.values()) == back.parameters_kept
+
+
+def test_a_table_without_json(folder):
+    done = nettrim(*request(), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "kept" in done.stdout
+    assert "SOLVED" in done.stdout
+
+
+def test_a_missed_certificate_is_exit_code_3_and_the_output_is_written(folder):
+    done = nettrim(*request(), "--max-iter", "1", "--json", cwd=folder)
+    assert done.returncode == 3
+    assert "missed its certificate" in done.stderr
+    assert json.loads(done.stdout)["solved"] is False
+    assert load(folder / "out", small()).kept == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"model": "mine"}, 2, "module:factory"),
+        ({"model": "mine:absent"}, 2, "cannot be imported"),
+        ({"model": "mine:number"}, 1, "made a int"),
+        ({"weights": "absent.safetensors"}, 2, "does not exist"),
+        ({"weights": "x.npy"}, 1, "not a safetensors file"),
+        ({"calibration": "w.safetensors"}, 1, "not an .npy file"),
+        ({"calibration": "bad.npy"}, 1, "do not fit the model"),
+        ({"epsilon": "-1"}, 1, "epsilon must be"),
+        ({"backend": "simplex"}, 1, "no backend is called 'simplex'"),
+        ({"epsilon": "much"}, 2, "unable to parse"),
+    ],
+)
+def test_refusals_are_one_line_with_their_code_and_write_nothing(folder, change, code, message):
+    np.save(folder / "bad.npy", np.zeros((3, 5), np.float32))
+    files = {key: change[key] for key in ("model", "weights", "calibration") if key in change}
+    options = [part for key in ("epsilon", "backend") if key in change for part in (f"--{key}", change[key])]
+    done = nettrim(*request(**files), *options, cwd=folder)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (folder / "out").exists()
+
+
+def test_solvers_and_version(tmp_path):
+    done = nettrim("solvers", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    listed = json.loads(done.stdout)
+    assert listed["admm"] == {"available": True, "reason": None}
+    assert {"admm", "cvxpy", "reference"} <= set(listed)
+    assert "reference" in nettrim("solvers", cwd=tmp_path).stdout
+    assert nettrim("--version", cwd=tmp_path).stdout.strip()
+    assert nettrim("prune", cwd=tmp_path).returncode == 2
+
+
+def test_demo_writes_its_report_and_its_picture(tmp_path):
+    arguments = ["demo", "--epochs", "2", "--samples", "300", "--epsilon", "0.3", "--epsilon", "0.6", "--json", "--out", "d"]
+    done = nettrim(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "d" / "report.json").read_text())
+    assert [row["epsilon"] for row in report["rows"]] == [0.3, 0.6]
+    assert all(row["solved"] and row["worst_gap"] <= 1e-3 and row["worst_violation"] <= 1e-3 for row in report["rows"])
+    assert report["rows"][0]["kept"] > report["rows"][1]["kept"] > 0
+    assert (tmp_path / "d" / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
+    assert nettrim("demo", "--data", "svhn", cwd=tmp_path).returncode == 1
