@@ -1,8 +1,8 @@
 """How much memory does ``admm`` take on a real layer, beside X?
 
-Yardstick: one (M, P) array of float32. Measured in a fresh process, compilation and libraries loaded first: the peak of what
-NumPy allocates (tracemalloc), and the growth of the resident set (``ru_maxrss``). Y and the mask, which the problem holds
-before the solve, are counted; X is not.
+Yardstick: one (M, P) array of float32. Measured in a fresh process, after compilation, libraries and BLAS's own buffers: the
+peak of what NumPy allocates (tracemalloc), and the growth of the resident set (Linux's VmHWM). Y and the mask, which the
+problem holds before the solve, are counted; X is not.
 
     python -m benchmarks.memory --data mnist
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -28,15 +27,24 @@ def peak(folder: str, epsilon: float, traced: bool) -> int:
 
     admm.warm_up()
     small = np.random.default_rng(0)
-    solve(LayerProblem.parallel(small.normal(size=(9, 50)), small.normal(size=(9, 4)), 0.1))  # loads BLAS and LAPACK
+    solve(LayerProblem.parallel(small.normal(size=(9, 50)), small.normal(size=(9, 4)), 0.1))  # loads LAPACK
+    for dtype in (np.float32, np.float64):  # a product large enough for BLAS to set up its own buffers
+        np.ones((1000, 1000), dtype) @ np.ones((1000, 1000), dtype)
     problem = LayerProblem(np.load(f"{folder}/X.npy"), np.load(f"{folder}/Y.npy"), epsilon)
     if traced:
         tracemalloc.start()
         solve(problem)
         return tracemalloc.get_traced_memory()[1]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to what is resident now
+    before = resident("VmRSS")
     solve(problem)
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return resident("VmHWM") - before
+
+
+def resident(field: str) -> int:
+    """Return a field of Linux's account of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def main() -> None:
@@ -56,7 +64,7 @@ def main() -> None:
         np.save(f"{folder}/X.npy", problem.X)
         np.save(f"{folder}/Y.npy", problem.Y)
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            traced, resident = pool.starmap(peak, [(folder, problem.epsilon, kind) for kind in (True, False)], chunksize=1)
+            traced, grown = pool.starmap(peak, [(folder, problem.epsilon, kind) for kind in (True, False)], chunksize=1)
     row = {
         "N": problem.N,
         "M": problem.M,
@@ -64,8 +72,8 @@ def main() -> None:
         "X": problem.X.nbytes / unit,
         "problem": held,
         "solve_traced": traced / unit,
-        "solve_resident": resident / unit,
-        "total": held + max(traced, resident) / unit,
+        "solve_resident": grown / unit,
+        "total": held + max(traced, grown) / unit,
     }
     print("in units of one (M, P) float32 array:", json.dumps({k: round(v, 2) for k, v in row.items()}))
     args.out.parent.mkdir(parents=True, exist_ok=True)

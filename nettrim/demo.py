@@ -140,7 +140,8 @@ def run(
     }
     out.mkdir(parents=True, exist_ok=True)
     store.write_json(report, out / "report.json")
-    plots.tradeoff(rows, dense, out / "tradeoff.png", f"LeNet-300-100 on {images.name}, {n_samples} unlabelled images")
+    used = report["settings"]["n_samples"]
+    plots.tradeoff(rows, dense, out / "tradeoff.png", f"LeNet-300-100 on {images.name}, {used} unlabelled images")
     return report
 
 

@@ -39,9 +39,10 @@ def tradeoff(rows: Sequence[dict[str, Any]], dense_accuracy: float, path: Path, 
     axes.axhline(100 * dense_accuracy, color="#555555", linestyle="--", linewidth=1, label="before trimming")
     axes.plot(kept, accuracy, color="#0072B2", marker="o", label="Net-Trim, no retraining")
     for row, x, y in zip(rows, kept, accuracy, strict=True):
-        axes.annotate(f"ε = {row['epsilon']:g}", (x, y), xytext=(6, -12), textcoords="offset points", fontsize=8)
+        axes.annotate(f"ε = {row['epsilon']:g}", (x, y), xytext=(8, -4), textcoords="offset points", fontsize=8)
     axes.set(xlabel="weights kept (%)", ylabel="test accuracy (%)", title=title)
-    axes.set_xlim(0, 1.2 * max(kept))
+    axes.set_xlim(0, 1.25 * max(kept))
+    axes.margins(y=0.1)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)

@@ -199,8 +199,8 @@ def _check_request(epsilon: float, scheme: str, backend: str, tol: float, max_it
         raise SolverError(f"no backend is called {backend!r}; there are {', '.join(available())}")
     if not (math.isfinite(tol) and tol > 0):
         raise ProblemError(f"tol must be a positive number; got {tol}")
-    if max_iter is not None and max_iter < 1:
-        raise ProblemError(f"max_iter must be at least 1; got {max_iter}")
+    if max_iter is not None and not (max_iter >= 1 and max_iter % 1 == 0):
+        raise ProblemError(f"max_iter must be a whole number, at least 1; got {max_iter}")
 
 
 def _check_layers(model: nn.Module, graph: Graph, strict: bool) -> None:

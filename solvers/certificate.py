@@ -40,7 +40,7 @@ class Certificate:
         Frobenius norm of the positive part of ``(W'X - V)_inactive``.
     response_error : float
         ``||ReLU(W'X) - Y||_F`` over all pairs; ``||W'X - Y||_F`` of a linear layer. At most epsilon where nothing is
-        violated (Proposition 1).
+        violated and no ceiling is above 0 (Proposition 1).
     ball_multiplier, ceiling_multiplier : float
         ``||L_active||_F`` and ``||L_inactive||_F`` of the feasible dual point. A unit of violation of either kind can
         lower the objective by no more than its multiplier; minus the first is the slope of the optimum in epsilon.
@@ -62,7 +62,7 @@ class Certificate:
     @property
     def violation(self) -> float:
         """The larger violation as a fraction of its unit; 0 where nothing is violated."""
-        worst = max(self.ball_violation, self.ceiling_violation)
+        worst = float(np.maximum(self.ball_violation, self.ceiling_violation))  # unlike max, it keeps what is not a number
         if worst == 0:
             return 0.0
         return worst / self.violation_unit if self.violation_unit > 0 else float("inf")
@@ -112,8 +112,9 @@ def certify(problem: LayerProblem, W: Any, dual: Any | None = None) -> Certifica
     W = np.asarray(W)
     if W.shape != (problem.N, problem.M):
         raise ProblemError(f"W must be (N, M) = {(problem.N, problem.M)}; got {W.shape}")
-    objective, ball, ceiling, error = _primal(problem, W)
-    bound, on, off = _dual(problem, dual) if dual is not None else (0.0, 0.0, 0.0)
+    with np.errstate(all="ignore"):  # weights and guesses may hold anything; what is not finite is judged, not warned of
+        objective, ball, ceiling, error = _primal(problem, W)
+        bound, on, off = _dual(problem, dual) if dual is not None else (0.0, 0.0, 0.0)
     largest = max(objective, abs(bound))
     return Certificate(
         objective=objective,
@@ -132,8 +133,12 @@ def certify(problem: LayerProblem, W: Any, dual: Any | None = None) -> Certifica
 def _primal(problem: LayerProblem, W: Array) -> tuple[float, float, float, float]:
     """Return the objective, ``||(W'X - Y)_on||``, ``||(W'X - V)_off^+||`` and the response error."""
     W = W.astype(np.float64)
+    priced = np.abs(W)
     with np.errstate(invalid="ignore"):
-        objective = float(np.where(W == 0, 0.0, np.abs(W) * problem.penalty).sum())
+        priced *= problem.penalty
+    priced[W == 0] = 0.0  # a weight that is 0 costs 0, at a price of inf too
+    objective = float(priced.sum())
+    del priced  # as large as W, and the products below need the room
     squares = np.zeros(3)
     for part in blocks(problem.P):
         Z = W.T @ problem.X[:, part].astype(np.float64)  # (M, block)
@@ -151,15 +156,20 @@ def _dual(problem: LayerProblem, dual: Any) -> tuple[float, float, float]:
     L = np.asarray(dual)
     if L.shape != (problem.M, problem.P):
         raise ProblemError(f"dual must be (M, P) = {(problem.M, problem.P)}; got {L.shape}")
+    # Only the direction of a row counts, so it is given the size 1: its squares can neither overflow nor vanish.
+    peak = np.zeros((problem.M, 1))
+    for part in blocks(problem.P):
+        peak = np.maximum(peak, np.abs(_clip(L[:, part], problem.active[:, part])).max(axis=1, keepdims=True))
+    peak = np.where((peak > 0) & np.isfinite(peak), peak, 1.0)
     penalty = np.broadcast_to(problem.penalty, (problem.N, problem.M))
     free = penalty == 0
-    shift = _shift_onto_free(problem, L, free) if free.any() else None
+    shift = _shift_onto_free(problem, L, free, peak) if free.any() else None
     XL = np.zeros((problem.N, problem.M))
     gain, norm_on, norm_off = np.zeros(problem.M), np.zeros(problem.M), np.zeros(problem.M)
     for part in blocks(problem.P):
         X = problem.X[:, part].astype(np.float64)
         on = problem.active[:, part]
-        block = _clip(L[:, part], on)
+        block = _clip(L[:, part], on) / peak
         if shift is not None:
             block -= np.where(on, shift.T @ X, 0.0)
         XL += X @ block.T
@@ -167,9 +177,10 @@ def _dual(problem: LayerProblem, dual: Any) -> tuple[float, float, float]:
         gain -= np.einsum("mp,mp->m", block, held)
         norm_on += np.einsum("mp,mp->m", block, np.where(on, block, 0.0))
         norm_off += np.einsum("mp,mp->m", block, np.where(on, 0.0, block))
-    sizes = np.abs(XL)
+    sizes = np.abs(XL, out=XL)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(free | (penalty == np.inf), 0.0, sizes / penalty).max(axis=0)
+        priced = ~free & (penalty < np.inf)
+        ratio = np.divide(sizes, penalty, out=np.zeros_like(sizes), where=priced).max(axis=0)
         limit = np.where(ratio > 0, 1.0 / ratio, np.inf)
     # An equality that the shift could not reach (no active sample, say) leaves only the zero row, which is feasible.
     largest = max(float(problem.X.max()), -float(problem.X.min()))
@@ -178,8 +189,8 @@ def _dual(problem: LayerProblem, dual: Any) -> tuple[float, float, float]:
     limit, gain = np.where(usable, limit, 0.0), np.where(usable, gain, 0.0)
     norm_on, norm_off = np.where(usable, norm_on, 0.0), np.where(usable, norm_off, 0.0)
     scale = _best_scale(gain, np.sqrt(norm_on), limit, problem.epsilon)
-    on_norm = float(np.sqrt(np.sum(scale**2 * norm_on)))
-    off_norm = float(np.sqrt(np.sum(scale**2 * norm_off)))
+    on_norm = float(np.linalg.norm(scale * np.sqrt(norm_on)))
+    off_norm = float(np.linalg.norm(scale * np.sqrt(norm_off)))
     return float(scale @ gain) - problem.epsilon * on_norm, on_norm, off_norm
 
 
@@ -189,7 +200,7 @@ def _clip(L: Array, on: Any) -> Array:
     return np.where(on | (block > 0), block, 0.0)
 
 
-def _shift_onto_free(problem: LayerProblem, L: Array, free: Any) -> Array:
+def _shift_onto_free(problem: LayerProblem, L: Array, free: Any, peak: Array) -> Array:
     """Return the shift (N, M), zero off the free weights, for which L - (shift'X)_on has X_free L' = 0.
 
     Moving the active part alone keeps the sign of the inactive part; least squares makes the move the smallest one.
@@ -199,7 +210,7 @@ def _shift_onto_free(problem: LayerProblem, L: Array, free: Any) -> Array:
         rows = free[:, j]
         X = problem.X[rows].astype(np.float64)  # (n_free, P)
         on = problem.active[j]
-        row = _clip(L[j], on)
+        row = _clip(L[j], on) / peak[j]
         if np.isfinite(row).all():
             X_on = X[:, on]
             shift[rows, j] = np.linalg.lstsq(X_on @ X_on.T, X @ row, rcond=None)[0]

@@ -81,7 +81,7 @@ class LayerProblem:
                 "a layer without ReLU is LayerProblem.linear"
             )
         epsilon = float(self.epsilon)
-        if not (np.isfinite(epsilon) and epsilon >= 0):
+        if not (np.isfinite(epsilon) and not np.signbit(epsilon)):
             raise ProblemError(f"epsilon must be a finite number, 0 or more; got {epsilon}")
         fields = {
             "X": X,
@@ -123,7 +123,7 @@ class LayerProblem:
         """
         X, Z = _responses(X, W)
         np.maximum(Z, 0, out=Z)
-        return cls(X, Z, _radius(epsilon, Z, relative), penalty=penalty)
+        return cls(X, Z, _radius(epsilon, Z, Z > 0, relative), penalty=penalty)
 
     @classmethod
     def linear(cls, X: Any, W: Any, epsilon: float, *, relative: bool = True, penalty: Any = 1.0) -> LayerProblem:
@@ -153,7 +153,9 @@ class LayerProblem:
             As in the class.
         """
         X, Y = _responses(X, W)
-        return cls(X, Y, _radius(epsilon, Y, relative), penalty=penalty, activation="linear")
+        return cls(
+            X, Y, _radius(epsilon, Y, np.broadcast_to(np.True_, Y.shape), relative), penalty=penalty, activation="linear"
+        )
 
     @classmethod
     def cascade(cls, X_hat: Any, X: Any, W: Any, gamma: float, *, penalty: Any = 1.0) -> LayerProblem:
@@ -288,8 +290,8 @@ class LayerProblem:
 
     @property
     def violation_unit(self) -> float:
-        """What violations are measured against: epsilon, or ``||Y_active||_F`` where epsilon is 0."""
-        return self.epsilon or self.norm
+        """What violations are measured against: epsilon; if 0, ``||Y_active||_F``; if 0 too, ``||V_inactive||_F``."""
+        return self.epsilon or self.norm or frobenius((self.V,), lambda v, on: np.where(on, 0.0, v), self.active)
 
     def replace(self, **changes: Any) -> LayerProblem:
         """Return the same problem with some fields changed, validated anew.
@@ -347,9 +349,9 @@ def _responses(X: Any, W: Any, name: str = "X") -> tuple[Array, Array]:
         return X, W.T @ X
 
 
-def _radius(epsilon: float, Y: Array, relative: bool) -> float:
+def _radius(epsilon: float, Y: Array, on: Mask, relative: bool) -> float:
     """Return the absolute radius; a bad epsilon passes through to be refused by the class in its own words."""
-    return float(epsilon) * frobenius((Y,), lambda y: y) if relative else float(epsilon)
+    return float(epsilon) * frobenius((Y,), lambda y, on: y[on], on) if relative else float(epsilon)
 
 
 def _full(V: Any, name: str, shape: tuple[int, int]) -> Array:
@@ -376,7 +378,10 @@ def _omega(active: Any, Y: Array, activation: Activation) -> Mask:
 
 def _penalty(penalty: Any, N: int, M: int) -> Array:
     """Return the prices as float64, shape (), (N, 1) or (N, M)."""
-    prices = np.asarray(penalty, dtype=np.float64)
+    prices = np.asarray(penalty)
+    if prices.dtype.kind not in "fiub":
+        raise ProblemError(f"penalty must hold real numbers; got {prices.dtype}")
+    prices = prices.astype(np.float64, copy=False)
     if prices.shape not in ((), (N, 1), (N, M)):
         raise ProblemError(f"penalty must be a number, ({N}, 1) or ({N}, {M}); got shape {prices.shape}")
     if np.isnan(prices).any() or (prices < 0).any():

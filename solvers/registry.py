@@ -109,8 +109,8 @@ def solve(
         )
     if not (np.isfinite(tol) and tol > 0):
         raise ProblemError(f"tol must be a positive number; got {tol}")
-    if max_iter is not None and max_iter < 1:
-        raise ProblemError(f"max_iter must be at least 1; got {max_iter}")
+    if max_iter is not None and not (max_iter >= 1 and max_iter % 1 == 0):
+        raise ProblemError(f"max_iter must be a whole number, at least 1; got {max_iter}")
     module = _find(backend, options)
     start_point(start, problem)  # a start that does not fit is refused whoever will use it
     if start is not None and not module.TAKES_START:

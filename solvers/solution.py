@@ -67,6 +67,8 @@ class Judge:
         The record so far.
     overhead : float
         Seconds spent judging.
+    began : float
+        When the solve began, by ``time.perf_counter``.
     """
 
     problem: LayerProblem

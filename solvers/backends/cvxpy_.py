@@ -6,6 +6,7 @@ Diamond and Boyd, "CVXPY" (2016). X and Y are constants, never Parameters: canon
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,10 @@ def solve(
     zero_below: float = 1e-6,
     memory_limit: float = 8e9,
 ) -> Answer:
-    """State the program in CVXPY and hand it on.
+    """State the program in CVXPY, in units that make data and responses of size 1, and hand it on.
+
+    At epsilon 0, data in float32 miss their own equations by rounding, which a conic solver calls infeasible: ball and
+    ceiling are then loosened by that rounding. The certificate judges the answer on the program as it was given.
 
     Parameters
     ----------
@@ -111,28 +115,35 @@ def solve(
     penalty = np.broadcast_to(problem.penalty, (problem.N, problem.M))
     forced = np.nonzero(penalty == np.inf)
     U = cp.Variable((problem.N, problem.M))
-    Z = U.T @ problem.X.astype(np.float64)
+    c0 = float(np.sqrt(np.square(problem.X, dtype=np.float64).sum(axis=1).max())) or 1.0
+    unit = problem.norm or problem.violation_unit or 1.0
+    Z = U.T @ (problem.X.astype(np.float64) / c0)
+    loose = max(np.finfo(problem.X.dtype).eps, np.finfo(problem.Y.dtype).eps)  # by which rounded data may miss each other
+    slack = 4 * np.sqrt(problem.N) * loose * unit if loose > 1e-10 and problem.epsilon == 0 else 0.0
+    radius = max(problem.epsilon, slack) / unit
     residual = cp.Variable(len(on[0]))
-    ball = Z[on] - problem.Y[on].astype(np.float64) - residual == 0  # its dual is L_active, at epsilon = 0 too
-    constraints = [ball, cp.norm(residual) <= problem.epsilon if problem.epsilon > 0 else residual == 0]
-    ceiling = Z[off] <= problem.V[off].astype(np.float64) if len(off[0]) else None
+    ball = Z[on] - problem.Y[on].astype(np.float64) / unit - residual == 0  # its dual is L_active, at epsilon = 0 too
+    constraints = [ball, cp.norm(residual) <= radius if radius > 0 else residual == 0]
+    ceiling = Z[off] <= (problem.V[off].astype(np.float64) + slack / np.sqrt(problem.Y.size)) / unit if len(off[0]) else None
     constraints += [ceiling] if ceiling is not None else []
     constraints += [U[forced] == 0] if len(forced[0]) else []
     prices = np.where(penalty == np.inf, 0.0, penalty)
     program = cp.Problem(cp.Minimize(cp.sum(cp.multiply(prices, cp.abs(U)))), constraints)
     settings = _settings(solver.upper(), judge.tol, max_iter) | (solver_options or {})
     try:
-        program.solve(solver=solver.upper(), **settings)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Solution may be inaccurate")  # the certificate is the judge of that
+            program.solve(solver=solver.upper(), **settings)
     except cp.SolverError as error:
         raise SolverError(f"{solver} through CVXPY failed: {error}") from error
     if U.value is None:
         raise SolverError(f"{solver} through CVXPY returned no weights; its status is {program.status!r}")
-    W = np.where(np.abs(U.value) < zero_below * np.abs(U.value).max(), 0.0, U.value)
+    W = np.where(np.abs(U.value) < zero_below * np.abs(U.value).max(), 0.0, U.value) * (unit / c0)
     dual = np.zeros((problem.M, problem.P))
     if ball.dual_value is not None:
-        dual[on] = ball.dual_value
+        dual[on] = ball.dual_value / c0
         if ceiling is not None:
-            dual[off] = ceiling.dual_value
+            dual[off] = ceiling.dual_value / c0
     return Answer(W, dual, program.solver_stats.num_iters or 0, f"{solver}: {program.status}")
 
 

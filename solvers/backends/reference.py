@@ -35,7 +35,7 @@ def refuses(problem: LayerProblem, rho: float = 1.0) -> str | None:
     str or None
         The reason, None if there is none.
     """
-    return None if rho > 0 else f"rho must be positive; got {rho}"
+    return None if 0 < rho < float("inf") else f"rho must be positive; got {rho}"
 
 
 def warm_up() -> None:

@@ -1,0 +1,86 @@
+"""The README tells the truth: its examples run, its commands are the ones CI runs, its numbers are in committed files."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_example_has_at_most_twelve_lines_and_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert len([line for line in BLOCKS[0].splitlines() if line]) <= 12
+    scope = {}
+    exec(BLOCKS[0], scope)
+    assert "kept" in capsys.readouterr().out
+    assert scope["result"].solved
+    assert scope["result"].kept < 0.5
+    pairs = zip(scope["again"].model.parameters(), scope["result"].model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_layer_example_runs():
+    generator = torch.Generator().manual_seed(0)
+    scope = {"inputs": torch.randn(50, 6, generator=generator), "weight": torch.randn(4, 6, generator=generator)}
+    scope["bias"] = torch.randn(4, generator=generator)
+    exec(BLOCKS[1], scope)
+    assert scope["solution"].W.shape == (7, 4)
+    assert scope["solution"].status.name == "SOLVED"
+
+
+def test_the_program_in_the_readme_is_the_one_in_the_code():
+    from solvers import LayerProblem
+
+    squeeze = re.compile(r"\s+")
+    program = "|| (U'X - Y)_active ||_F <= epsilon"
+    assert squeeze.sub(" ", program) in squeeze.sub(" ", README)
+    assert squeeze.sub(" ", program) in squeeze.sub(" ", LayerProblem.__doc__)
+
+
+def rows_of(heading):
+    """The cells of the first table under a heading, without its header."""
+    section = README.split(heading, 1)[1]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    table = lines[: next((i for i, line in enumerate(lines[2:], 2) if set(line) <= set("|-: ")), len(lines) + 1) - 1]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+def test_the_results_are_those_of_the_committed_report():
+    report = json.loads((ROOT / "notebooks" / "results" / "demo_mnist.json").read_text())
+    assert f"{report['accuracy']:.2%}" in README
+    shown = rows_of("### LeNet-300-100")
+    assert len(shown) == len(report["rows"])
+    for cells, row in zip(shown, report["rows"], strict=True):
+        assert cells == [
+            f"{row['epsilon']:g}",
+            f"{row['kept']:.2%}",
+            f"{row['compression']:.2f}x",
+            f"{row['accuracy']:.2%}",
+            f"{100 * (row['accuracy'] - report['accuracy']):+.2f}",
+            f"{row['worst_gap']:.1e}",
+            f"{row['worst_violation']:.1e}",
+            f"{row['seconds']:.0f}",
+        ]
+
+
+@pytest.mark.parametrize("name", ["admm_vs_reference", "memory", "agreement"])
+def test_the_benchmarks_that_the_readme_cites_are_committed_and_quoted(name):
+    report = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    quoted = {
+        "admm_vs_reference": lambda: f"{report['ratio']:.0f}x",
+        "memory": lambda: f"{report['total']:.1f} arrays",
+        "agreement": lambda: f"{report['spread']:.0e}",
+    }[name]()
+    assert f"python -m benchmarks.{name}" in README
+    assert quoted in README
+
+
+def test_ci_runs_the_readmes_own_test_command():
+    assert "grep -m1 'python -m pytest' README.md" in (ROOT / ".ci" / "run").read_text()
+    assert len(re.findall(r"^python3 -m venv .*pytest$", README, flags=re.MULTILINE)) == 1
+    assert len(re.findall(r"^python3 -m venv .*nettrim demo$", README, flags=re.MULTILINE)) == 1
