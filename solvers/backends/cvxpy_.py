@@ -19,8 +19,8 @@ REQUIRES = ("cvxpy",)
 INSTALL = "'nettrim[cvxpy]'"
 TAKES_START = False
 
-# Bytes a conic solver takes for each entry of the constraint matrix, its factor included: the order of what Clarabel was
-# seen to need. An estimate for the guard below, nothing else.
+# Bytes a conic solver is taken to need for each entry of the constraint matrix, its factor included. A guess on the safe
+# side for the guard below, not a measurement.
 BYTES_PER_ENTRY = 150.0
 
 
