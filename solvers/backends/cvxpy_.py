@@ -19,8 +19,8 @@ REQUIRES = ("cvxpy",)
 INSTALL = "'nettrim[cvxpy]'"
 TAKES_START = False
 
-# Bytes a conic solver is taken to need for each entry of the constraint matrix, its factor included. A guess on the safe
-# side for the guard below, not a measurement.
+# Bytes a conic solver is taken to need for each entry of the constraint matrix, its factor included. A guess for the
+# guard below, not a measurement.
 BYTES_PER_ENTRY = 150.0
 
 
