@@ -1,0 +1,177 @@
+"""From a rough iterate to the solution: every neuron solved exactly for a common tau, and tau moved until the ball is met.
+
+Given the multiplier 1 / tau of the ball the layer's program parts into its neurons (``_neuron``). On their faces the
+squared residual is ``sum_m fixed_m + tau^2 slope_m``, so the tau that meets the ball is known in closed form, and a few
+rounds settle faces and tau together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from solvers.arrays import Array
+from solvers.backends._layer import Layer
+from solvers.backends._reduced import Face
+from solvers.certificate import Certificate
+from solvers.solution import Judge
+
+ROUNDS = 8
+SHARE = 0.2  # of the tolerance, by which a neuron may miss its own conditions
+PROGRESS = 0.7  # of the best so far, which a round must come below; two that do not end the finish
+FEW = 16  # neurons that are not worth a pool of threads
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Finish:
+    """The rounds on one layer.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its data.
+    price : ndarray, shape (N, M)
+        Prices.
+    epsilon : float
+        Radius of the ball, positive.
+    W : ndarray, shape (N, M)
+        Weights to begin with.
+    tau : float
+        First guess at the inverse of the ball's multiplier.
+    active : ndarray of bool, shape (M,)
+        Neurons that are on somewhere.
+    """
+
+    def __init__(self, layer: Layer, price: Array, epsilon: float, W: Array, tau: float, active: Any) -> None:
+        self.layer, self.price, self.epsilon, self.tau, self.active = layer, price, epsilon, tau, active
+        self.W = W.astype(np.float64)
+        self.faces: list[Face | None] = [None] * W.shape[1]
+        self.dirty = active.copy()
+
+    def run(self, judge: Judge, pull: Array, L: Array, iteration: int, limit: int) -> tuple[int, Certificate | None]:
+        """Go through rounds until the certificate is met or nothing is left to do.
+
+        Parameters
+        ----------
+        judge : Judge
+            Asked once the working precision says that the tolerance is met.
+        pull : ndarray, shape (N, M)
+            ``XL'`` of the dual to begin with.
+        L : ndarray, shape (M, P)
+            That dual; in the end it holds the one that goes with ``W``.
+        iteration, limit : int
+            Iterations so far, and at most.
+
+        Returns
+        -------
+        int
+            Iterations, each round counted as one.
+        Certificate or None
+            The judge's last word; None if it was not asked.
+        """
+        certificate, best, stalled = None, float("inf"), 0
+        for _ in range(ROUNDS):
+            if iteration >= limit or not self.dirty.any() or stalled > 1:
+                break
+            iteration += 1
+            self._solve_neurons(pull, L, judge.tol)
+            if all(face is None for face in self.faces):
+                break
+            self._move_tau(L)
+            pull, sums = self.layer.conditions(self.W, self.faces, self.tau, L)
+            miss = self._look(pull, sums, judge.tol)
+            stalled = 0 if miss < PROGRESS * best else stalled + 1
+            best = min(best, miss)
+            if miss <= 1:
+                self.layer.dual(self.W, self.tau, L)
+                certificate = judge(self.W.astype(L.dtype), L, iteration)
+                if certificate.meets(judge.tol):
+                    break
+        return iteration, certificate
+
+    def _solve_neurons(self, pull: Array, L: Array, tol: float) -> None:
+        """Find the faces of the neurons that are not settled."""
+        allowed = SHARE * tol * self.epsilon / np.sqrt(len(self.faces))
+
+        def solve(m: int) -> tuple[int, Face | None]:
+            neuron = self.layer.neuron(m, allowed)
+            column = np.ascontiguousarray(pull[:, m], dtype=np.float64)
+            return m, neuron.solve(self.tau, self.W[:, m].copy(), L[m], column, self.faces[m], SHARE * tol)
+
+        for m, face in over_threads(solve, np.flatnonzero(self.dirty).tolist()):
+            self.faces[m] = face
+
+    def _move_tau(self, L: Array) -> None:
+        """Set tau so that the faces meet the ball together, and the weights to theirs."""
+        faces = [face for face in self.faces if face is not None]
+        left = self.epsilon**2 - sum(face.fixed for face in faces)
+        slope = sum(face.slope for face in faces)
+        if left > 0 and slope > 0:
+            self.tau = float(np.sqrt(left / slope))
+        else:  # these supports cannot reach the ball, so tau was too large
+            self.tau *= 0.5
+        for m, face in enumerate(self.faces):
+            if face is not None:
+                self.W[:, m] = 0.0
+                self.W[face.rows, m] = face.weights(self.tau)
+
+    def _look(self, pull: Array, sums: Array, tol: float) -> float:
+        """Mark the neurons that miss their own conditions; return the layer's miss, in units of the tolerance."""
+        priced = (self.price > 0) & (self.price < np.inf)
+        ratio = np.divide(np.abs(pull), self.price, out=np.zeros(pull.shape), where=priced).max(axis=0)
+        scale = 1 / np.maximum(ratio, 1.0)  # by which a neuron's dual fits its prices
+        squares, gain = sums[:, 0] / self.tau, sums[:, 2]  # squares: epsilon / ||L_active|| is tau
+        objective = float(np.abs(np.where(priced, self.W * np.where(priced, self.price, 0.0), 0.0)).sum())
+        bound = float(scale @ gain) - self.epsilon * float(np.sqrt((scale**2) @ squares / self.tau))
+        lost = (1 - scale) * np.abs(gain - squares) + (1 - scale) ** 2 * squares
+        turned = [face is None or bool((face.multipliers(self.tau) < 0).any()) for face in self.faces]
+        allowed = (SHARE * tol * self.epsilon) ** 2 / len(self.faces)
+        self.dirty = self.active & ((lost > SHARE * tol * objective / len(lost)) | (sums[:, 1] > 4 * allowed) | turned)
+        residual, excess = np.sqrt(sums[:, :2].sum(axis=0))
+        return float(
+            max(
+                abs(objective - bound) / (0.8 * tol * max(objective, 1e-300)),
+                excess / (0.9 * tol * self.epsilon),
+                (residual - self.epsilon) / (0.9 * tol * self.epsilon),
+            )
+        )
+
+
+def over_threads(call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield ``call(item)`` in order, from as many threads as BLAS may use, each with a BLAS of one thread.
+
+    What is called depends on its item alone, so the results are the same bytes whatever the number of threads.
+
+    Parameters
+    ----------
+    call : callable
+        Thread-safe.
+    items : iterable
+        Its arguments.
+
+    Yields
+    ------
+    object
+        The results.
+    """
+    items = list(items)
+    if len(items) <= FEW:
+        yield from map(call, items)
+        return
+    controller = ThreadpoolController()
+    threads = max((library["num_threads"] for library in controller.info() if library["user_api"] == "blas"), default=1)
+    if threads == 1:
+        yield from map(call, items)
+        return
+    with controller.limit(limits=1, user_api="blas"):
+        pool = ThreadPoolExecutor(threads)
+        try:
+            yield from pool.map(call, items)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

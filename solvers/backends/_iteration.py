@@ -1,0 +1,258 @@
+"""The Net-Trim ADMM as a relaxed Douglas-Rachford iteration, on samples or, for a linear layer, on its Gram matrix.
+
+Eckstein and Bertsekas (1992) on ADMM, Douglas-Rachford and relaxation. The program is ``min f1(A) + f2(U)`` over the graph
+``A = U'X``, f1 the indicator of ball and ceiling, f2 the priced l1 norm. With s = (s1, s2) and the metric
+``|A|^2 / c0^2 + |U|^2``::
+
+    (g, W) = nearest point of the graph to s         g = W'X
+    (p, q) = prox of (f1, f2 / rho) at (2g - s1, 2W - s2)
+    s     += relaxation ((p, q) - (g, W))
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.linalg import blas, lapack
+
+from solvers.arrays import Array, Mask, blocks
+from solvers.backends import _kernels
+from solvers.prox import soft_threshold
+
+FIRST_RHO = 0.3  # over the typical ridge weight, which gives rho its unit
+
+
+class Iteration(Protocol):
+    """What the driver asks of either form."""
+
+    q: Array
+
+    def begin(self, W: Array, L: Array | None) -> None:
+        """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution."""
+
+    def prox(self) -> None:
+        """Take the proximal half of a step: q (N, M), exactly sparse, and the factor by which the ball draws p in."""
+
+    def step(self, relaxation: float, change: float) -> None:
+        """Take the other half of a step, and change rho by a factor on the way, keeping the multipliers."""
+
+    def dual(self) -> Array:
+        """Return the multipliers of ball and ceiling at p (M, P), to be kept until ``restore``."""
+
+    def restore(self) -> None:
+        """Tell that the dual is not needed any more."""
+
+    def pull(self, L: Array) -> Array:
+        """Return ``XL'`` (N, M) of that dual."""
+
+    def tau(self) -> float:
+        """Return the inverse of the ball's multiplier; inf where the ball does not bind."""
+
+
+class OnSamples:
+    """The iteration with its (M, P) state: ``g`` and ``s1``, one array each.
+
+    Parameters
+    ----------
+    X : ndarray, shape (N, P)
+        Inputs in the working dtype.
+    T, on : ndarray, shape (M, P)
+        Targets (Y where active, V elsewhere) and the mask, C-contiguous.
+    epsilon : float
+        Radius.
+    penalty : ndarray, shape (), (N, 1) or (N, M)
+        Prices.
+    rho : float, optional
+        First penalty parameter.
+    """
+
+    def __init__(self, X: Array, T: Array, on: Mask, epsilon: float, penalty: Array, rho: float | None) -> None:
+        real = X.dtype.type
+        self.X, self.T, self.on, self.epsilon, self.real = X, T, on, epsilon, real
+        self.penalty = penalty.astype(real)
+        self.inverse, self.metric = graph_inverse(gram(X), real)
+        self.rho = first_rho(self.inverse @ (X @ T.T) * real(self.metric)) if rho is None else rho
+        self.W = np.zeros((len(X), len(T)), real)
+        self.s2, self.q, self.residual, self.moved = (np.zeros_like(self.W) for _ in range(4))
+        self.g = np.zeros(T.shape, real)
+        self.s1 = self.g.copy()
+        self.squares, self.shrink = np.empty(len(T)), real(1)
+
+    def begin(self, W: Array, L: Array | None) -> None:
+        """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution; L may be ``g``."""
+        self.W[:] = W
+        self.s2[:] = self.W
+        if L is None:
+            self.s1[:] = 0.0
+        else:
+            self.s2 += (self.X @ L.T) * self.real(1 / self.rho)
+            np.multiply(L, self.real(-1 / (self.rho * self.metric)), out=self.s1)
+        self.restore()
+        self.s1 += self.g
+
+    def prox(self) -> None:
+        """Take the proximal half of a step."""
+        _kernels.ball_squares(self.g, self.s1, self.T, self.on, self.squares)
+        distance = float(np.sqrt(self.squares.sum()))
+        self.shrink = self.real(self.epsilon / distance if distance > self.epsilon else 1.0)
+        self.q = soft_threshold(self.W + self.W - self.s2, self.penalty / self.real(self.rho)).astype(self.real, copy=False)
+
+    def step(self, relaxation: float, change: float) -> None:
+        """Take the other half of a step; the multipliers ``rho (s - g)`` are kept where rho changes.
+
+        W moves by a correction, so that rounding in the inverse fades as the iterates settle.
+        """
+        self.s2 += self.real(relaxation) * (self.q - self.W)
+        _kernels.step(self.g, self.s1, self.T, self.on, self.shrink, self.real(relaxation))  # g now holds s1 - g
+        if change != 1.0:
+            self.s1 -= self.g
+            self.g *= self.real(1 / change)
+            self.s1 += self.g
+            self.s2 += (self.s2 - self.W) * self.real(1 / change - 1)
+            self.rho *= change
+        np.dot(self.X, self.g.T, out=self.residual)
+        self.residual *= self.real(self.metric)
+        self.residual += np.subtract(self.s2, self.W, out=self.moved)
+        self.W += np.dot(self.inverse, self.residual, out=self.moved)
+        np.dot(self.W.T, self.X, out=self.g)
+
+    def dual(self) -> Array:
+        """Return the multipliers of ball and ceiling at p (M, P), in the place of ``g``: ``restore`` brings it back."""
+        scale = self.real(self.rho * self.metric)
+        _kernels.multipliers(self.g, self.s1, self.T, self.on, self.shrink, scale)
+        return self.g
+
+    def restore(self) -> None:
+        """Make g again: half an iteration's work, for a third less memory than a dual of its own."""
+        np.dot(self.W.T, self.X, out=self.g)
+
+    def pull(self, L: Array) -> Array:
+        """Return ``XL'`` (N, M) of that dual."""
+        return np.asarray(self.X @ L.T)
+
+    def tau(self) -> float:
+        """Return the inverse of the ball's multiplier."""
+        shrink = float(self.shrink)
+        return shrink / (self.rho * self.metric * (1 - shrink)) if shrink < 1 else float("inf")
+
+
+class OnGram:
+    """The same iteration for a linear layer: ``s1 = A'X + beta Y``, so that the loop needs no sample.
+
+    Parameters
+    ----------
+    X : ndarray, shape (N, P)
+        Inputs in the working dtype, for the dual alone.
+    Y : ndarray, shape (M, P)
+        Responses.
+    G : ndarray, shape (N, N)
+        ``XX'``, float64.
+    C : ndarray, shape (N, M)
+        ``XY'``, float64.
+    squared : float
+        ``||Y||_F^2``.
+    epsilon : float
+        Radius.
+    penalty : ndarray, shape (), (N, 1) or (N, M)
+        Prices.
+    rho : float, optional
+        First penalty parameter.
+    """
+
+    def __init__(
+        self, X: Array, Y: Array, G: Array, C: Array, squared: float, epsilon: float, penalty: Array, rho: float | None
+    ) -> None:
+        self.X, self.Y, self.G, self.C, self.squared = X, Y, G, C, squared
+        self.epsilon, self.penalty = epsilon, penalty
+        self.inverse, self.metric = graph_inverse(G.copy(order="F"), np.float64)
+        self.rho = first_rho(self.inverse @ C * self.metric) if rho is None else rho
+        self.W = np.zeros_like(C)
+        self.s2, self.A, self.q = self.W.copy(), self.W.copy(), self.W.copy()
+        self.GW, self.GA, self.beta, self.shrink = self.W.copy(), self.W.copy(), 0.0, 1.0
+        self.L: Array | None = None
+
+    def begin(self, W: Array, L: Array | None) -> None:
+        """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution.
+
+        At a solution ``L = (W'X - Y) / tau``, for which the state is again of the form ``A'X + beta Y``; L is taken to be
+        of this kind, and tau read from its size.
+        """
+        self.W[:] = W
+        self.GW = self.G @ self.W
+        self.A, self.GA, self.s2, self.beta = self.W.copy(), self.GW.copy(), self.W.copy(), 0.0
+        if L is not None:
+            scale = float(np.linalg.norm(L)) / self.epsilon / self.rho if self.epsilon > 0 else 0.0
+            self.s2 += scale * (self.GW - self.C)
+            self.A -= scale / self.metric * self.W
+            self.GA -= scale / self.metric * self.GW
+            self.beta = scale / self.metric
+
+    def prox(self) -> None:
+        """Take the proximal half of a step; ``2g - s1 - Y = D'X - (1 + beta) Y``."""
+        D, GD, b = self.W + self.W - self.A, self.GW + self.GW - self.GA, 1 + self.beta
+        distance = np.sqrt(max(float(np.vdot(D, GD) - 2 * b * np.vdot(D, self.C)) + b * b * self.squared, 0.0))
+        self.shrink = self.epsilon / distance if distance > self.epsilon else 1.0
+        self.q = soft_threshold(self.W + self.W - self.s2, self.penalty / self.rho)
+
+    def step(self, relaxation: float, change: float) -> None:
+        """Take the other half of a step; the multipliers ``rho (s - g)`` are kept where rho changes."""
+        self.s2 += relaxation * (self.q - self.W)
+        for state, W in ((self.A, self.W), (self.GA, self.GW)):
+            state += relaxation * (self.shrink * (W + W - state) - W)
+        self.beta += relaxation * (1 - self.shrink * (1 + self.beta))
+        if change != 1.0:
+            for state, W in ((self.A, self.W), (self.GA, self.GW), (self.s2, self.W)):
+                state += (1 / change - 1) * (state - W)
+            self.beta /= change
+            self.rho *= change
+        residual = self.metric * (self.GA - self.GW + self.beta * self.C) + self.s2 - self.W
+        self.W += self.inverse @ residual
+        self.GW = self.G @ self.W
+
+    def dual(self) -> Array:
+        """Return the multipliers of the ball at p (M, P)."""
+        scale = self.rho * self.metric * (1 - self.shrink)
+        real = self.X.dtype.type
+        if self.L is None:
+            self.L = np.empty(self.Y.shape, real)
+        np.dot((scale * (self.W + self.W - self.A)).astype(real).T, self.X, out=self.L)
+        for part in blocks(self.L.shape[1]):
+            self.L[:, part] -= real(scale * (1 + self.beta)) * self.Y[:, part].astype(real, copy=False)
+        return self.L
+
+    def restore(self) -> None:
+        """Do nothing: the dual has a place of its own."""
+
+    def pull(self, L: Array) -> Array:
+        """Return ``XL'`` (N, M), from the Gram matrix."""
+        scale = self.rho * self.metric * (1 - self.shrink)
+        return np.asarray(scale * (self.GW + self.GW - self.GA - (1 + self.beta) * self.C))
+
+    def tau(self) -> float:
+        """Return the inverse of the ball's multiplier."""
+        return self.shrink / (self.rho * self.metric * (1 - self.shrink)) if self.shrink < 1 else float("inf")
+
+
+def gram(X: Array) -> Array:
+    """Return the lower triangle of ``XX'`` (N, N) in float64, Fortran-ordered, as BLAS and LAPACK have it."""
+    G = np.zeros((len(X), len(X)), order="F")
+    for part in blocks(X.shape[1]):
+        G = blas.dsyrk(1.0, X[:, part].T.astype(np.float64, order="F"), 1.0, G, trans=1, lower=1, overwrite_c=1)
+    return G
+
+
+def graph_inverse(G: Array, real: Any) -> tuple[Array, float]:
+    """Return ``(G / c0^2 + I)^-1`` and ``1 / c0^2``, with the authors' c0 = 0.3 sqrt(max XX'); G is used up."""
+    c0 = 0.3 * float(np.sqrt(G.diagonal().max())) or 1.0  # the largest entry of a Gram matrix is on its diagonal
+    G /= c0**2
+    G[np.diag_indices_from(G)] += 1.0
+    factor, _ = lapack.dpotrf(G, lower=1, overwrite_a=1)
+    inverse = lapack.dpotri(factor, lower=1, overwrite_c=1)[0]
+    return _kernels.mirror(inverse.T).astype(real), 1.0 / c0**2
+
+
+def first_rho(ridge: Array) -> float:
+    """Return the first rho from the ridge weights; ``sum w^2 / sum |w|`` is their typical size, many small ones or not."""
+    mass = float(np.abs(ridge).sum())
+    return FIRST_RHO * mass / float(np.vdot(ridge, ridge)) if mass > 0 else 1.0

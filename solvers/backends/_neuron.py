@@ -1,0 +1,183 @@
+"""One neuron's part of the layer's program at a given tau, solved exactly on working sets of weights and ceilings.
+
+With tau = 1 / (multiplier of the ball) the neurons part, and each has the quadratic program
+
+    minimize  tau sum_i penalty_i |u_i| + 1/2 ||X_on'u - y||^2   subject to  X_off'u <= v.
+
+Few weights differ from 0 and few ceilings bind, so it is solved on few rows and columns (``_reduced``), and those that turn
+out to be violated are taken in. The rows that are not looked at here are looked at for the whole layer (``_finish``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from solvers.arrays import Array
+from solvers.backends import _kernels
+from solvers.backends._reduced import Face, Index, Reduced
+
+# Which rows enter at once, and which are looked at again before the neuron is left: fractions of the price of |X L'|.
+NEAR_PRICE, WATCHED = 0.8, 0.4
+NEAR_CEILING = 0.1  # distance to the ceiling, in root mean squares of the responses, within which a column enters at once
+MOST_COLUMNS = 2.0  # columns at first, over rows
+EXTENSIONS = 6
+
+
+class Neuron:
+    """A neuron given by its samples.
+
+    Parameters
+    ----------
+    X : ndarray, shape (N, P)
+        Inputs of the layer, C-contiguous.
+    on : ndarray of bool, shape (P,)
+        Where it is on; somewhere.
+    target : ndarray, shape (P,)
+        Y where on, V elsewhere.
+    price : ndarray, shape (N,)
+        Its prices.
+    allowed : float
+        Norm of the ceilings' excess that is let go.
+    """
+
+    def __init__(self, X: Array, on: Any, target: Array, price: Array, allowed: float) -> None:
+        self.X, self.on, self.off, self.price, self.allowed = X, np.flatnonzero(on), ~on, price, allowed
+        self.target: Array = target.astype(np.float64)
+        self.y = self.target[self.on]
+        self.squared = float(self.y @ self.y)
+        self.X_on: Array = np.empty((0, len(self.on)))  # (rows, on), once they are known
+
+    def solve(self, tau: float, u: Array, dual: Array, pull: Array, face: Face | None, slack: float) -> Face | None:
+        """Return the face that the solution at tau lies on.
+
+        Parameters
+        ----------
+        tau : float
+            Inverse of the ball's multiplier, positive.
+        u : ndarray, shape (N,)
+            Where to begin.
+        dual : ndarray, shape (P,)
+            The layer's dual there; its inactive part is used.
+        pull : ndarray, shape (N,)
+            ``XL'`` there.
+        face : Face or None
+            Where the solution at another tau was.
+        slack : float
+            By how much, relatively, ``|XL'|`` may exceed the price.
+
+        Returns
+        -------
+        Face or None
+            Not exact where the sets could not be settled; None where nothing could be said.
+        """
+        size, usable = np.abs(pull), self.price < np.inf
+        rows = np.flatnonzero(usable & ((u != 0) | (size > NEAR_PRICE * self.price) | (self.price == 0)))
+        rows = rows if len(rows) else np.flatnonzero(usable)[:1]
+        watched = np.setdiff1d(np.flatnonzero(usable & (size > WATCHED * self.price)), rows)
+        reduced = self._open(tau, rows, self._near(u, dual, int(MOST_COLUMNS * len(rows)) + 10))
+        lam: Array = tau * np.maximum(dual[reduced.cols], 0.0)
+        found = reduced.resume(u[rows], lam, face) if face is not None and face.exact else None
+        found = found or reduced.enter(u[rows], lam)
+        for _ in range(EXTENSIONS):
+            if found is None:
+                return None
+            z = self._responses(found, tau)
+            late, more = self._late(watched, found, z, tau, slack), self._exceeded(z, reduced.cols)
+            if len(late) == 0 and len(more) == 0:
+                return found
+            watched = np.setdiff1d(watched, late)
+            self._extend(reduced, late, more)
+            weights: Array = _scatter(found.rows, found.weights(tau), len(u))[reduced.rows]
+            lam = _scatter(found.cols, found.multipliers(tau), len(dual))[reduced.cols]
+            found = (reduced.resume(weights, lam, found) if found.exact else None) or reduced.enter(weights, lam)
+        return found
+
+    def _open(self, tau: float, rows: Index, cols: Index) -> Reduced:
+        self.X_on = _kernels.take(self.X, rows, self.on)
+        H, h, X = self.X_on @ self.X_on.T, self.X_on @ self.y, _kernels.take(self.X, rows, cols)
+        beyond = 1e-3 * self.allowed
+        return Reduced(rows, cols, H, h, X, self.target[cols], self.price[rows], self.squared, tau, beyond)
+
+    def _extend(self, reduced: Reduced, rows: Index, cols: Index) -> None:
+        X = np.hstack([reduced.X, _kernels.take(self.X, reduced.rows, cols)])
+        fresh = _kernels.take(self.X, rows, self.on)
+        self.X_on = np.vstack([self.X_on, fresh])
+        X = np.vstack([X, _kernels.take(self.X, rows, np.concatenate([reduced.cols, cols]))])
+        reduced.extend(rows, cols, fresh @ self.X_on.T, fresh @ self.y, X, self.target[cols], self.price[rows])
+
+    def _near(self, u: Array, dual: Array, most: int) -> Index:
+        """Return the inactive columns near or beyond their ceiling or with a multiplier, at most so many."""
+        above = _kernels.respond(self.X, np.flatnonzero(u), u[u != 0]) - self.target
+        held = self.off & (dual > 0)
+        size = np.sqrt(self.squared / len(self.y))
+        cols = np.flatnonzero(held | (self.off & (above > -NEAR_CEILING * size)))
+        if len(cols) > most:
+            key = np.where(held[cols], np.inf, above[cols])
+            cols = np.sort(cols[np.argpartition(-key, most)[:most]])
+        return cols
+
+    def _responses(self, face: Face, tau: float) -> Array:
+        return np.asarray(_kernels.respond(self.X, face.rows, face.weights(tau)))
+
+    def _late(self, watched: Index, face: Face, z: Array, tau: float, slack: float) -> Index:
+        """Return the watched rows whose gradient exceeds their price."""
+        gradient = _kernels.project_rows(self.X, watched, self.on, z[self.on] - self.y)
+        gradient += _kernels.project_rows(self.X, watched, face.cols, face.multipliers(tau))
+        return watched[np.abs(gradient) > tau * self.price[watched] * (1 + slack)]
+
+    def _exceeded(self, z: Array, known: Index) -> Index:
+        """Return the inactive columns above their ceiling that are not heeded yet, if together they are too much."""
+        above = z - self.target
+        above[self.on], above[known] = 0.0, 0.0
+        beyond = np.flatnonzero(above > 0)
+        return beyond if np.linalg.norm(above[beyond]) > self.allowed else beyond[:0]
+
+
+class LinearNeuron(Neuron):
+    """A neuron of a linear layer, given by the layer's Gram matrix.
+
+    Parameters
+    ----------
+    G : ndarray, shape (N, N)
+        ``XX'``.
+    c : ndarray, shape (N,)
+        ``Xy``.
+    squared : float
+        ``||y||^2``.
+    price : ndarray, shape (N,)
+        Its prices.
+    """
+
+    def __init__(self, G: Array, c: Array, squared: float, price: Array) -> None:
+        self.G, self.c, self.squared, self.price = G, c, squared, price
+
+    def _open(self, tau: float, rows: Index, cols: Index) -> Reduced:
+        H, none = _kernels.take(self.G, rows, rows), np.empty((len(rows), 0))
+        return Reduced(rows, cols, H, self.c[rows], none, np.empty(0), self.price[rows], self.squared, tau, 0.0)
+
+    def _extend(self, reduced: Reduced, rows: Index, cols: Index) -> None:
+        every = np.concatenate([reduced.rows, rows])
+        none = np.empty((len(every), 0))
+        reduced.extend(rows, cols, _kernels.take(self.G, rows, every), self.c[rows], none, np.empty(0), self.price[rows])
+
+    def _near(self, u: Array, dual: Array, most: int) -> Index:
+        return np.empty(0, np.intp)
+
+    def _responses(self, face: Face, tau: float) -> Array:
+        return np.empty(0)
+
+    def _late(self, watched: Index, face: Face, z: Array, tau: float, slack: float) -> Index:
+        gradient = _kernels.take(self.G, watched, face.rows) @ face.weights(tau) - self.c[watched]
+        return watched[np.abs(gradient) > tau * self.price[watched] * (1 + slack)]
+
+    def _exceeded(self, z: Array, known: Index) -> Index:
+        return np.empty(0, np.intp)
+
+
+def _scatter(where: Index, values: Array, length: int) -> Array:
+    """Return a vector of zeros with ``values`` put in."""
+    full = np.zeros(length)
+    full[where] = values
+    return full
