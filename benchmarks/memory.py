@@ -26,9 +26,9 @@ def peak(folder: str, epsilon: float, traced: bool) -> int:
     from solvers.backends import admm
 
     admm.warm_up()
-    small = np.random.default_rng(0)
-    solve(LayerProblem.parallel(small.normal(size=(9, 50)), small.normal(size=(9, 4)), 0.1))  # loads LAPACK
-    for dtype in (np.float32, np.float64):  # a product large enough for BLAS to set up its own buffers
+    small = np.random.default_rng(0)  # large enough for LAPACK and BLAS to set up their own buffers, in every thread
+    solve(LayerProblem.parallel(small.normal(size=(300, 900)), small.normal(size=(300, 40)), 0.1))
+    for dtype in (np.float32, np.float64):
         np.ones((1000, 1000), dtype) @ np.ones((1000, 1000), dtype)
     problem = LayerProblem(np.load(f"{folder}/X.npy"), np.load(f"{folder}/Y.npy"), epsilon)
     if traced:

@@ -178,13 +178,13 @@ def _dual(problem: LayerProblem, dual: Any) -> tuple[float, float, float]:
         norm_on += np.einsum("mp,mp->m", block, np.where(on, block, 0.0))
         norm_off += np.einsum("mp,mp->m", block, np.where(on, 0.0, block))
     sizes = np.abs(XL, out=XL)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        priced = ~free & (penalty < np.inf)
-        ratio = np.divide(sizes, penalty, out=np.zeros_like(sizes), where=priced).max(axis=0)
-        limit = np.where(ratio > 0, 1.0 / ratio, np.inf)
     # An equality that the shift could not reach (no active sample, say) leaves only the zero row, which is feasible.
     largest = max(float(problem.X.max()), -float(problem.X.min()))
-    unmet = np.where(free, sizes, 0.0).max(axis=0) > 1e-10 * largest * np.sqrt(norm_on + norm_off)
+    unmet = np.max(sizes, axis=0, where=free, initial=0.0) > 1e-10 * largest * np.sqrt(norm_on + norm_off)
+    priced = ~free & (penalty < np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.divide(sizes, penalty, out=sizes, where=priced).max(axis=0, where=priced, initial=0.0)
+        limit = np.where(ratio > 0, 1.0 / ratio, np.inf)
     usable = np.isfinite(gain) & np.isfinite(ratio) & ~unmet
     limit, gain = np.where(usable, limit, 0.0), np.where(usable, gain, 0.0)
     norm_on, norm_off = np.where(usable, norm_on, 0.0), np.where(usable, norm_off, 0.0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from solvers.certificate import Certificate
 
+FIRST_RHO = 0.3  # over the typical ridge weight, which gives rho its unit
 RHO_POWER, RHO_FACTOR, RHO_DAMPING = 0.5, 2.0, 0.7
 
 

@@ -53,6 +53,7 @@ class Finish:
         self.W = W.astype(np.float64)
         self.faces: list[Face | None] = [None] * W.shape[1]
         self.dirty = active.copy()
+        self.miss = float("inf")  # the gap or violation of the last round, as the working precision sees it
 
     def run(self, judge: Judge, pull: Array, L: Array, iteration: int, limit: int) -> tuple[int, Certificate | None]:
         """Go through rounds until the certificate is met or nothing is left to do.
@@ -86,6 +87,7 @@ class Finish:
             self._move_tau(L)
             pull, sums = self.layer.conditions(self.W, self.faces, self.tau, L)
             miss = self._look(pull, sums, judge.tol)
+            self.miss = miss * judge.tol
             stalled = 0 if miss < PROGRESS * best else stalled + 1
             best = min(best, miss)
             if miss <= 1:
@@ -123,11 +125,14 @@ class Finish:
 
     def _look(self, pull: Array, sums: Array, tol: float) -> float:
         """Mark the neurons that miss their own conditions; return the layer's miss, in units of the tolerance."""
-        priced = (self.price > 0) & (self.price < np.inf)
-        ratio = np.divide(np.abs(pull), self.price, out=np.zeros(pull.shape), where=priced).max(axis=0)
+        ratio, objective = np.zeros(len(self.faces)), 0.0
+        for m, u in enumerate(self.W.T):
+            price = self.price[:, m]
+            priced = (price > 0) & (price < np.inf)
+            ratio[m] = (np.abs(pull[priced, m]) / price[priced]).max(initial=0.0)
+            objective += float(np.abs(u[priced]) @ price[priced])
         scale = 1 / np.maximum(ratio, 1.0)  # by which a neuron's dual fits its prices
         squares, gain = sums[:, 0] / self.tau, sums[:, 2]  # squares: epsilon / ||L_active|| is tau
-        objective = float(np.abs(np.where(priced, self.W * np.where(priced, self.price, 0.0), 0.0)).sum())
         bound = float(scale @ gain) - self.epsilon * float(np.sqrt((scale**2) @ squares / self.tau))
         lost = (1 - scale) * np.abs(gain - squares) + (1 - scale) ** 2 * squares
         turned = [face is None or bool((face.multipliers(self.tau) < 0).any()) for face in self.faces]

@@ -18,9 +18,8 @@ from scipy.linalg import blas, lapack
 
 from solvers.arrays import Array, Mask, blocks
 from solvers.backends import _kernels
+from solvers.backends._balance import FIRST_RHO
 from solvers.prox import soft_threshold
-
-FIRST_RHO = 0.3  # over the typical ridge weight, which gives rho its unit
 
 
 class Iteration(Protocol):
@@ -42,6 +41,9 @@ class Iteration(Protocol):
 
     def restore(self) -> None:
         """Tell that the dual is not needed any more."""
+
+    def rest(self) -> None:
+        """Give up the memory that ``begin`` makes anew."""
 
     def pull(self, L: Array) -> Array:
         """Return ``XL'`` (N, M) of that dual."""
@@ -73,19 +75,17 @@ class OnSamples:
         self.penalty = penalty.astype(real)
         self.inverse, self.metric = graph_inverse(gram(X), real)
         self.rho = first_rho(self.inverse @ (X @ T.T) * real(self.metric)) if rho is None else rho
-        self.W = np.zeros((len(X), len(T)), real)
-        self.s2, self.q, self.residual, self.moved = (np.zeros_like(self.W) for _ in range(4))
+        self.q = np.zeros((len(X), len(T)), real)
         self.g = np.zeros(T.shape, real)
-        self.s1 = self.g.copy()
         self.squares, self.shrink = np.empty(len(T)), real(1)
+        self.begin(self.q, None)
 
     def begin(self, W: Array, L: Array | None) -> None:
         """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution; L may be ``g``."""
-        self.W[:] = W
-        self.s2[:] = self.W
-        if L is None:
-            self.s1[:] = 0.0
-        else:
+        self.W = np.array(W, self.real)
+        self.s2, self.residual, self.moved = self.W.copy(), np.empty_like(self.W), np.empty_like(self.W)
+        self.s1 = np.zeros(self.T.shape, self.real)
+        if L is not None:
             self.s2 += (self.X @ L.T) * self.real(1 / self.rho)
             np.multiply(L, self.real(-1 / (self.rho * self.metric)), out=self.s1)
         self.restore()
@@ -122,6 +122,10 @@ class OnSamples:
         scale = self.real(self.rho * self.metric)
         _kernels.multipliers(self.g, self.s1, self.T, self.on, self.shrink, scale)
         return self.g
+
+    def rest(self) -> None:
+        """Give up all that ``begin`` makes anew, s1 for one, a third of the memory."""
+        self.s1 = self.s2 = self.W = self.residual = self.moved = np.empty((0, 0), self.real)
 
     def restore(self) -> None:
         """Make g again: half an iteration's work, for a third less memory than a dual of its own."""
@@ -223,6 +227,9 @@ class OnGram:
 
     def restore(self) -> None:
         """Do nothing: the dual has a place of its own."""
+
+    def rest(self) -> None:
+        """Do nothing: there is no array of (M, P) to give up."""
 
     def pull(self, L: Array) -> Array:
         """Return ``XL'`` (N, M), from the Gram matrix."""

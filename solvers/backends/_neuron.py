@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.linalg import blas
 
-from solvers.arrays import Array
+from solvers.arrays import Array, blocks
 from solvers.backends import _kernels
 from solvers.backends._reduced import Face, Index, Reduced
 
@@ -23,6 +24,7 @@ NEAR_PRICE, WATCHED = 0.8, 0.4
 NEAR_CEILING = 0.1  # distance to the ceiling, in root mean squares of the responses, within which a column enters at once
 MOST_COLUMNS = 2.0  # columns at first, over rows
 EXTENSIONS = 6
+COLUMNS = 256  # samples at a time in a Gram matrix: some megabytes, and long enough for BLAS
 
 
 class Neuron:
@@ -47,7 +49,6 @@ class Neuron:
         self.target: Array = target.astype(np.float64)
         self.y = self.target[self.on]
         self.squared = float(self.y @ self.y)
-        self.X_on: Array = np.empty((0, len(self.on)))  # (rows, on), once they are known
 
     def solve(self, tau: float, u: Array, dual: Array, pull: Array, face: Face | None, slack: float) -> Face | None:
         """Return the face that the solution at tau lies on.
@@ -95,17 +96,24 @@ class Neuron:
         return found
 
     def _open(self, tau: float, rows: Index, cols: Index) -> Reduced:
-        self.X_on = _kernels.take(self.X, rows, self.on)
-        H, h, X = self.X_on @ self.X_on.T, self.X_on @ self.y, _kernels.take(self.X, rows, cols)
+        H, h = np.zeros((len(rows), len(rows)), order="F"), np.zeros(len(rows))
+        for part in blocks(len(self.on), COLUMNS):
+            A = _kernels.take(self.X, rows, self.on[part])
+            H = blas.dsyrk(1.0, A.T, 1.0, H, trans=1, lower=1, overwrite_c=1)
+            h += A @ self.y[part]
+        H, X = _kernels.mirror(H.T), _kernels.take(self.X, rows, cols)
         beyond = 1e-3 * self.allowed
         return Reduced(rows, cols, H, h, X, self.target[cols], self.price[rows], self.squared, tau, beyond)
 
     def _extend(self, reduced: Reduced, rows: Index, cols: Index) -> None:
-        X = np.hstack([reduced.X, _kernels.take(self.X, reduced.rows, cols)])
-        fresh = _kernels.take(self.X, rows, self.on)
-        self.X_on = np.vstack([self.X_on, fresh])
-        X = np.vstack([X, _kernels.take(self.X, rows, np.concatenate([reduced.cols, cols]))])
-        reduced.extend(rows, cols, fresh @ self.X_on.T, fresh @ self.y, X, self.target[cols], self.price[rows])
+        every = np.concatenate([reduced.rows, rows])
+        cross, h = np.zeros((len(rows), len(every))), np.zeros(len(rows))
+        for part in blocks(len(self.on), COLUMNS if len(rows) else len(self.on)):
+            A = _kernels.take(self.X, rows, self.on[part])
+            cross += A @ _kernels.take(self.X, every, self.on[part]).T if len(rows) else 0.0
+            h += A @ self.y[part]
+        X = _kernels.take(self.X, every, np.concatenate([reduced.cols, cols]))
+        reduced.extend(rows, cols, cross, h, X, self.target[cols], self.price[rows])
 
     def _near(self, u: Array, dual: Array, most: int) -> Index:
         """Return the inactive columns near or beyond their ceiling or with a multiplier, at most so many."""

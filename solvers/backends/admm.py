@@ -33,6 +33,7 @@ TAKES_START = True
 # Chosen by hand on the first two layers of LeNet-300-100 at epsilon 0.05 to 0.3; no study stands behind them yet.
 RELAXATION = 1.9
 LATE, LATE_RELAXATION = 500, 1.6
+NEAR = 0.05  # gap or violation below which the iteration goes on from where its first finish came to
 FIRST_FINISH = 40  # iterations before the finish is tried; each later try comes after twice as many
 
 
@@ -153,23 +154,31 @@ def _next(due: Iterator[int], after: int) -> int:
 def _finish(
     problem: LayerProblem, steps: Iteration, layer: Layer, judge: Judge, iteration: int, limit: int
 ) -> tuple[Answer | None, int]:
-    """Try to finish from where the iteration is; where that does not do, leave it where it may go on from."""
+    """Try to finish from where the iteration is; where that does not do, leave it where it may go on from.
+
+    The first time few iterations are at stake, so that their state makes room for the finish, and where that comes near the
+    iteration goes on from there. Later it goes on as if there had been no finish: it is the one that always converges.
+    """
     from solvers.backends._finish import Finish
 
     tau = steps.tau()
     if not 0 < tau < float("inf"):  # the ball does not bind: nothing ties the weights to the responses yet
         return None, iteration
     L = steps.dual()
+    early = iteration <= FIRST_FINISH
+    if early:
+        steps.rest()
     price = np.broadcast_to(problem.penalty, (problem.N, problem.M))
     finish = Finish(layer, price, problem.epsilon, steps.q, tau, problem.active.any(axis=1))
     iteration, certificate = finish.run(judge, steps.pull(L), L, iteration, limit)
-    W = finish.W.astype(L.dtype)
     if certificate is not None and (certificate.meets(judge.tol) or iteration >= limit):
-        return Answer(W, L, iteration), iteration
-    if certificate is not None:  # near, but not there
-        steps.begin(W, L)
-    else:
+        return Answer(finish.W.astype(L.dtype), L, iteration), iteration
+    if not early:
         steps.restore()
+    elif finish.miss < NEAR:
+        steps.begin(finish.W, L)
+    else:
+        steps.begin(steps.q, None)
     return None, iteration
 
 

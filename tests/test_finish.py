@@ -1,0 +1,205 @@
+"""How ``admm`` finishes: kernels against NumPy, a neuron against its optimality conditions, the layer against the judge."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from solvers import LayerProblem, Status, certify, solve
+
+pytest.importorskip("numba")
+
+from solvers.backends import _finish, _kernels, _neuron, _reduced, admm
+from solvers.backends._iteration import OnGram, OnSamples, gram
+from solvers.backends._neuron import LinearNeuron, Neuron
+
+
+def parts(problem, m):
+    """Return a neuron's inputs, mask, targets and prices."""
+    price = np.broadcast_to(problem.penalty, (problem.N, problem.M))
+    T = np.where(problem.active, problem.Y, problem.V)
+    return np.ascontiguousarray(problem.X), problem.active[m], T[m], np.ascontiguousarray(price[:, m])
+
+
+def neuron_of(problem, m, allowed=1e-9):
+    X, on, target, price = parts(problem, m)
+    if problem.activation == "linear":
+        return LinearNeuron(X @ X.T, X @ target, float(target @ target), price)
+    return Neuron(X, on, target, price, allowed)
+
+
+def face_of(problem, m, tau):
+    """Solve one neuron from nothing: no weights, and the dual that goes with them."""
+    X, on, target, _ = parts(problem, m)
+    L = np.where(on, -target / tau, 0.0)
+    return neuron_of(problem, m).solve(tau, np.zeros(problem.N), L, X @ L, None, 1e-9)
+
+
+def assert_optimal(problem, m, face, tau):
+    """Hold a neuron's solution against the conditions that make it optimal at tau, to the rounding of float64 sums."""
+    X, on, target, price = parts(problem, m)
+    u, lam = np.zeros(problem.N), np.zeros(problem.P)
+    u[face.rows], lam[face.cols] = face.weights(tau), face.multipliers(tau)
+    z = u @ X
+    residual = np.where(on, z - target, 0.0)
+    gradient = X @ (residual + lam)
+    unit = np.abs(X @ target).max() + tau
+    assert np.all(u[price == np.inf] == 0)
+    inner, held = u == 0, u != 0
+    np.testing.assert_allclose(gradient[held], -tau * np.sign(u[held]) * price[held], rtol=0, atol=1e-8 * unit)
+    assert np.all(np.abs(gradient[inner & (price < np.inf)]) <= tau * price[inner & (price < np.inf)] + 1e-8 * unit)
+    assert np.all(lam >= 0) and np.all(lam[on] == 0)
+    above = (z - target)[~on]
+    assert above.max(initial=0.0) <= 1e-8 * np.abs(target).max() + 1e-9
+    assert np.abs(above * lam[~on]).max(initial=0.0) <= 1e-8 * unit**2
+    assert residual @ residual == pytest.approx(face.fixed + tau**2 * face.slope, rel=1e-8, abs=1e-10 * unit)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_neuron_meets_its_optimality_conditions(random_problem, kind, seed, monkeypatch):
+    monkeypatch.setattr(_neuron, "WATCHED", 1e-9)  # else the rows that seem far are left to the layer's own look
+    problem, W = random_problem(kind, seed, N=9, M=4, P=60)
+    if kind == "cascade":  # of the parallel program above, with slack in the ceilings, so that its ball binds
+        parallel, W = random_problem("parallel", seed, N=9, M=4, P=60)
+        problem = parallel.replace(V=np.abs(W.T @ parallel.X) * 0.1)
+    multiplier = solve(problem, "admm").certificate.ball_multiplier
+    exact = 0
+    for m in range(problem.M):
+        for tau in np.array([0.5, 1.0, 2.0]) * problem.epsilon / multiplier:
+            face = face_of(problem, m, tau)
+            if face is not None and face.exact:
+                exact += 1
+                assert_optimal(problem, m, face, tau)
+    assert exact >= problem.M  # tau may leave a neuron without weights, but the method must not live from giving up
+
+
+def test_a_face_is_affine_in_tau(random_problem):
+    problem, _ = random_problem("parallel", 0, N=9, M=4, P=60)
+    near = [(face_of(problem, m, 1.0), face_of(problem, m, 1.0 + 1e-6)) for m in range(problem.M)]
+    same = [(a, b) for a, b in near if a.exact and b.exact and np.array_equal(np.sort(a.rows), np.sort(b.rows))]
+    assert same  # a step of 1e-6 crosses no border in general
+    for here, there in same:
+        order, other = np.argsort(here.rows), np.argsort(there.rows)
+        np.testing.assert_allclose(here.weights(1.0 + 1e-6)[order], there.weights(1.0 + 1e-6)[other], rtol=1e-8, atol=1e-10)
+
+
+def test_sets_that_do_not_settle_give_a_point_that_says_so(random_problem, monkeypatch):
+    monkeypatch.setattr(_reduced, "ACTIVE_SET_STEPS", 0)
+    problem, _ = random_problem("parallel", 0, N=9, M=4, P=60)
+    face = face_of(problem, 0, 1.0)
+    assert not face.exact and face.slope == 0 and not face.b.any() and not face.d.any()
+    X, on, target, _ = parts(problem, 0)
+    residual = face.a @ X[face.rows][:, on] - target[on]
+    assert residual @ residual == pytest.approx(face.fixed, rel=1e-9)
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-6])
+def test_the_iteration_does_without_the_finish(random_problem, kind, tol, monkeypatch):
+    problem, _ = random_problem(kind, 1)
+    finished = solve(problem, "admm", tol=tol)
+    monkeypatch.setattr(_finish.Finish, "run", lambda self, judge, pull, L, iteration, limit: (iteration, None))
+    alone = solve(problem, "admm", tol=tol)
+    assert alone.status is Status.SOLVED and alone.certificate != finished.certificate
+    assert finished.iterations <= alone.iterations
+
+
+def test_a_finish_without_exact_faces_is_still_judged(random_problem, kind, monkeypatch):
+    monkeypatch.setattr(_reduced, "ACTIVE_SET_STEPS", 0)
+    problem, _ = random_problem(kind, 2)
+    assert solve(problem, "admm").status is Status.SOLVED
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.3, 0.7])
+def test_the_finish_ends_where_the_iteration_would(random_problem, kind, epsilon, consistent):
+    problem, _ = random_problem(kind, 3, N=12, M=6, P=80, epsilon=epsilon)
+    solution = solve(problem, "admm", tol=1e-6)
+    oracle = solve(problem, "reference", tol=1e-4, throw=False)
+    assert consistent(solution.certificate, oracle.certificate)
+    assert solution.certificate.meets(1e-6)
+
+
+def test_a_linear_layer_iterates_the_same_on_its_gram_matrix(random_layer):
+    X, W = random_layer(0, 7, 4, 30)
+    problem = LayerProblem.linear(X, W, 0.2)
+    G, C = _kernels.mirror(gram(X).T), X @ problem.Y.T
+    np.testing.assert_allclose(G, X @ X.T, rtol=1e-12)
+    on = np.ones(problem.Y.shape, bool)
+    samples = OnSamples(X, problem.Y, on, problem.epsilon, problem.penalty, 3.0)
+    matrix = OnGram(X, problem.Y, G, C, float(np.sum(problem.Y**2)), problem.epsilon, problem.penalty, 3.0)
+    for steps in (samples, matrix):
+        steps.begin(0.5 * W, None)
+    for k in range(25):
+        for steps in (samples, matrix):
+            steps.prox()
+        # the same arithmetic in another order, float64; errors grow slowly over the steps
+        np.testing.assert_allclose(matrix.q, samples.q, rtol=0, atol=1e-10)
+        assert matrix.tau() == pytest.approx(samples.tau(), rel=1e-8)
+        for steps in (samples, matrix):
+            steps.step(1.7, 2.0 if k == 10 else 1.0)
+    for steps in (samples, matrix):
+        steps.prox()
+    dual, of_matrix = samples.dual().copy(), matrix.dual()
+    np.testing.assert_allclose(of_matrix, dual, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(matrix.pull(of_matrix), X @ dual.T, rtol=0, atol=1e-8)
+    for steps in (samples, matrix):  # a start with a dual of the form it has at a solution
+        steps.begin(0.5 * W, (0.5 * W.T @ X - problem.Y) * (problem.epsilon / np.linalg.norm(0.5 * W.T @ X - problem.Y)))
+        steps.prox()
+    assert samples.tau() == pytest.approx(matrix.tau(), rel=0.5)  # both read the same dual, at another point of the ball
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels_of_a_neuron(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((7, 23)).astype(dtype)
+    rows, cols = np.array([1, 4, 5, 6, 0]), np.array([3, 7, 20])
+    u, r = rng.standard_normal(5), rng.standard_normal(3)
+    exact = {"rtol": 0, "atol": 1e-12}  # float64 sums of some ten numbers of size 1
+    np.testing.assert_array_equal(_kernels.take(X, rows, cols), X[np.ix_(rows, cols)].astype(np.float64))
+    np.testing.assert_allclose(_kernels.respond(X, rows, u), u @ X[rows].astype(np.float64), **exact)
+    np.testing.assert_allclose(
+        _kernels.project_rows(X, rows, cols, r), X[np.ix_(rows, cols)].astype(np.float64) @ r, **exact
+    )
+    g, T = rng.standard_normal((2, 4, 23)).astype(dtype)
+    on, sums, tau = rng.random((4, 23)) < 0.5, np.empty((4, 3)), dtype(0.5)
+    L = g.copy()
+    _kernels.responses_to_dual(L, T, on, tau, sums)
+    np.testing.assert_allclose(L, np.where(on, (g - T) / tau, 0), rtol=0, atol=50 * np.finfo(dtype).eps)
+    expected = np.where(on, g - T, 0), np.where(on, 0, np.maximum(g - T, 0))
+    loose = {"rtol": 100 * np.finfo(dtype).eps}
+    np.testing.assert_allclose(sums[:, 0], (expected[0] ** 2).sum(axis=1), **loose)
+    np.testing.assert_allclose(sums[:, 1], (expected[1] ** 2).sum(axis=1), **loose)
+    np.testing.assert_allclose(sums[:, 2], -(L * T).sum(axis=1), rtol=0, atol=1e4 * np.finfo(dtype).eps)
+
+
+def test_threads_keep_the_order_and_the_bytes(random_layer):
+    from threadpoolctl import threadpool_limits
+
+    assert list(_finish.over_threads(lambda k: k * k, range(100))) == [k * k for k in range(100)]
+    X, W = random_layer(0, 20, 40, 200)
+    problem = LayerProblem.parallel(X, W, 0.2)
+    plain = solve(problem)
+    with threadpool_limits(1, user_api="blas"):
+        alone = solve(problem)
+    assert plain.W.tobytes() == alone.W.tobytes() and plain.certificate == alone.certificate
+
+
+def test_an_interrupt_ends_promptly_and_leaves_no_thread():
+    before, done = threading.active_count(), []
+
+    def call(k):
+        if k == 3:
+            raise KeyboardInterrupt
+        done.append(k)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(_finish.over_threads(call, range(10_000)))
+    assert threading.active_count() == before and len(done) < 10_000
+
+
+def test_a_warm_start_with_a_dual_is_finished_at_once(random_layer):
+    X, W = random_layer(0, 20, 8, 200)
+    first = solve(LayerProblem.parallel(X, W, 0.2), tol=1e-5)
+    nearby = LayerProblem.parallel(X, W, 0.21)
+    warm = solve(nearby, tol=1e-5, start=first)
+    assert warm.iterations < admm.FIRST_FINISH <= first.iterations
+    assert certify(nearby, warm.W, warm.dual).meets(1e-5)
