@@ -97,7 +97,7 @@ def test_third_parties_are_few(module):
     if module in BACKENDS:
         allowed |= set(importlib.import_module(module).REQUIRES)  # what it needs is what it says it needs
     elif module.startswith("solvers.backends._"):
-        allowed |= {"numba"}  # the kernels, a helper of one backend
+        allowed |= {"numba", "torch"}  # the kernels and the tensors, each a helper of one backend
     elif module.startswith("theory"):
         allowed |= {"scipy"}
     assert found <= allowed
