@@ -6,7 +6,7 @@ Imported when that backend is first used, as it imports PyTorch. The iteration i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from solvers.backends import admm
 from solvers.problem import LayerProblem
 
 SAMPLES_AT_ONCE = 4096  # columns of X that are cast to float64 together for XX'
+COARSE = ("tf32", "bf16")  # what PyTorch calls the precisions of a float32 product that are too low here
 
 
 class Iteration:
@@ -61,12 +62,12 @@ class Iteration:
         self.tiny = max(float(self.radius), float(np.finfo(dtype).tiny))  # keeps 0 / 0 out of a ball of radius 0
         self.distance, self.shrink, self.factor = (torch.empty_like(self.one) for _ in range(3))
         self.norms = torch.empty_like(self.T[:, 0])  # (M,)
-        self.set_rho(first_rho(self.inverse @ (self.X @ self.T.T) * self.metric) if rho is None else rho)
 
         W, L = start
         self.W = tensor(np.zeros((problem.N, problem.M)) if W is None else W)
         self.q, self.work = torch.empty_like(self.W), torch.empty_like(self.W)
         self.d, self.kept = torch.empty_like(self.T), torch.empty_like(self.T)
+        self.set_rho(self.first_rho() if rho is None else rho)
         self.respond()
         # Zeros, or the fixed point that the start would be if it were the solution.
         self.t1, self.t2 = -self.d, -self.W
@@ -74,6 +75,13 @@ class Iteration:
             self.kept.copy_(tensor(L))
             self.t1.add_(self.kept, alpha=1 / (self.rho * self.metric))
             self.t2.addmm_(self.X, self.kept.T, alpha=-1 / self.rho)
+
+    def first_rho(self) -> float:
+        """Return the first rho from the ridge weights, as ``admm`` does."""
+        # All products of this class are in place or have an out=, which autocast leaves alone.
+        torch.mm(self.inverse, torch.mm(self.X, self.T.T, out=self.work), out=self.q)
+        mass, square = float(self.q.abs().sum()), float(self.q.square().sum())
+        return admm.FIRST_RHO * mass / (self.metric * square) if square > 0 else 1.0
 
     def set_rho(self, rho: float) -> None:
         """Set rho, and the thresholds that follow from it."""
@@ -121,7 +129,6 @@ class Iteration:
 
     def project(self) -> None:
         """Move W to the point of the graph nearest to s: a correction, so that rounding in the inverse fades."""
-        # All products here are in place or have an out=, which autocast leaves alone.
         torch.add(self.t2, self.W, out=self.work).addmm_(self.X, self.d.T, alpha=self.metric)
         self.W.addmm_(self.inverse, self.work, alpha=-1)
         self.respond()
@@ -140,31 +147,30 @@ def graph_inverse(X: Tensor) -> tuple[Tensor, float]:
     return inverse.to(X.device, X.dtype), 1.0 / c0**2
 
 
-def first_rho(ridge: Tensor) -> float:
-    """Return the first rho from the ridge weights (N, M), as ``admm`` does."""
-    mass, square = float(ridge.abs().sum()), float(ridge.square().sum())
-    return admm.FIRST_RHO * mass / square if square > 0 else 1.0
-
-
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Keep TF32 and bfloat16 out of float32 products: convergence would end at their rounding of 1e-3."""
-    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):  # PyTorch before 2.9
-        saved = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(saved)
-        return
+    cuda: Any = torch.backends.cuda.matmul
+    # PyTorch 2.9 put a switch a product beside the one for all of them, and objects where the two contradict each other.
+    switches: tuple[Any, ...] = ()
+    if hasattr(cuda, "fp32_precision"):
+        switches = (cuda, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     with ExitStack() as later:
-        products: Any
-        for products in (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul):  # type: ignore[attr-defined]
-            found = products.fp32_precision
-            if found in ("tf32", "bf16"):
-                # "none" lets a wider setting decide: where that gives what was found, it is what is put back.
-                products.fp32_precision = "none"
-                back = "none" if products.fp32_precision == found else found
-                later.callback(setattr, products, "fp32_precision", back)
-                products.fp32_precision = "ieee"
+        if not switches or any(switch.fp32_precision in COARSE for switch in switches):
+            for switch in switches:
+                later.callback(_put_back, switch, switch.fp32_precision)
+            with suppress(RuntimeError):  # its objection: then the older switch is not what made the products coarse
+                later.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+                torch.set_float32_matmul_precision("highest")
+            for switch in switches:
+                if switch.fp32_precision in COARSE:
+                    switch.fp32_precision = "ieee"
         yield
+
+
+def _put_back(switch: Any, found: str) -> None:
+    """Set a product's switch to what was found; "none", if a wider setting then gives the same, as that may change again."""
+    if switch.fp32_precision != found:
+        switch.fp32_precision = "none"
+        if switch.fp32_precision != found:
+            switch.fp32_precision = found
