@@ -171,16 +171,24 @@ def settings():
 
 @pytest.fixture
 def put_back():
-    """Put PyTorch's switches back after the test."""
-    yield
-    torch.set_default_dtype(torch.float32)
-    torch.set_default_device(None)
-    torch.use_deterministic_algorithms(False)
-    if TF32:
-        torch.backends.fp32_precision = "none"
-        torch.backends.cuda.matmul.fp32_precision = "none"
-        torch.backends.mkldnn.matmul.fp32_precision = "none"
-    torch.set_float32_matmul_precision("highest")
+    """Give PyTorch known settings, two threads among them, and again after the test or when called."""
+    threads = torch.get_num_threads()
+
+    def reset():
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+        torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision("highest")  # which pins the products that follow
+        if TF32:
+            for switch in (torch.backends, torch.backends.cuda.matmul, torch.backends.mkldnn.matmul):
+                switch.fp32_precision = "none"
+
+    reset()
+    torch.set_num_threads(2)
+    yield reset
+    reset()
+    torch.set_num_threads(threads)
 
 
 def nothing():
@@ -219,11 +227,12 @@ every_caller = pytest.mark.parametrize("caller", CALLERS, ids=lambda caller: cal
 @every_caller
 def test_settings_are_the_callers_after_the_call_and_in_the_callback(random_problem, put_back, caller):
     problem, _ = random_problem("parallel", 0)
-    expected = solve(problem, "torch")
     caller()
     before, seen = settings(), []
     found = solve(problem, "torch", callback=lambda _: seen.append(settings()))
     assert settings() == before and all(during == before for during in seen) and seen
+    put_back()
+    expected = solve(problem, "torch")
     assert found.W.tobytes() == expected.W.tobytes() and found.dual.tobytes() == expected.dual.tobytes()
 
 
@@ -253,6 +262,7 @@ def test_settings_are_the_callers_after_an_exception(random_problem, monkeypatch
 def test_a_wider_switch_still_rules_afterwards(random_problem, put_back):
     # What a product has inherited must not be pinned to it.
     torch.backends.fp32_precision = "tf32"
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32"
     solve(random_problem("parallel", 0)[0], "torch")
     torch.backends.fp32_precision = "ieee"
     assert torch.backends.cuda.matmul.fp32_precision == "ieee"
