@@ -130,7 +130,7 @@ def test_no_round_trip_and_no_new_matrix_between_two_looks(random_problem, devic
         def look(check):
             looks.append((check.iteration, len(recorder.calls)))
 
-        solve(problem, "torch", tol=1e-14, max_iter=400, throw=False, callback=look, device=device, dtype="float32")
+        solve(problem, "torch", tol=1e-14, max_iter=120, throw=False, callback=look, device=device, dtype="float32")
     assert len(looks) > 10
     for (before, begin), (after, end) in itertools.pairwise(looks):
         calls = recorder.calls[begin:end]
@@ -171,7 +171,7 @@ def settings():
 
 @pytest.fixture
 def put_back():
-    """Give PyTorch known settings, two threads among them, and again after the test or when called."""
+    """Give PyTorch known settings, one thread among them, and again after the test or when called."""
     threads = torch.get_num_threads()
 
     def reset():
@@ -185,7 +185,7 @@ def put_back():
                 switch.fp32_precision = "none"
 
     reset()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield reset
     reset()
     torch.set_num_threads(threads)
@@ -287,7 +287,6 @@ def test_autocast_and_grad_mode_change_nothing(random_problem):
     expected = solve(problem, "torch").W.tobytes()
     with torch.autocast("cpu", torch.bfloat16):
         assert solve(problem, "torch").W.tobytes() == expected
-        assert torch.is_autocast_enabled("cpu")
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             assert solve(problem, "torch").W.tobytes() == expected
