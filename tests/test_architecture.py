@@ -97,7 +97,7 @@ def test_third_parties_are_few(module):
     if module in BACKENDS:
         allowed |= set(importlib.import_module(module).REQUIRES)  # what it needs is what it says it needs
     elif module.startswith("solvers.backends._"):
-        allowed |= {"numba", "scipy", "threadpoolctl"}  # the helpers of one backend, which loads them on use
+        allowed |= {"numba", "scipy", "threadpoolctl", "torch"}  # the helpers of the backends, which load them on use
     elif module.startswith("theory"):
         allowed |= {"scipy"}
     assert found <= allowed

@@ -24,6 +24,7 @@ OPTIONS = {
     "admm": ["rho", "relaxation", "dtype"],
     "cvxpy": ["solver", "solver_options", "zero_below", "memory_limit"],
     "reference": ["rho"],
+    "torch": ["device", "rho", "relaxation", "dtype"],
 }
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 # CVXPY's word on a hard instance; what it is worth is in the certificate. That it comes through at all is tested once.
