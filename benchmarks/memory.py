@@ -48,7 +48,7 @@ def resident(field: str) -> int:
 
 
 def main() -> None:
-    from benchmarks.real_layers import lenet300_layers
+    from benchmarks.real_layers import layers
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", choices=["mnist", "mnist5k"])
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory.json"))
     args = parser.parse_args()
 
-    problem = lenet300_layers(args.data, args.samples, args.epsilon)[0]
+    problem = layers(["lenet300-1"], args.data, args.samples, args.epsilon)["lenet300-1"]
     unit = 4 * problem.M * problem.P
     held = (problem.Y.nbytes + problem.active.nbytes) / unit
     with tempfile.TemporaryDirectory() as folder:

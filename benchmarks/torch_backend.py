@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.real_layers import lenet300_layers
+from benchmarks.real_layers import layers
 from solvers import LayerProblem, solve
 from solvers.backends import admm
 from solvers.backends._tensors import Iteration, full_precision
@@ -97,7 +97,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/torch_backend.json"))
     args = parser.parse_args()
 
-    problem = lenet300_layers(args.data, args.samples, args.epsilon)[args.layer - 1]
+    name = f"lenet300-{args.layer}"
+    problem = layers([name], args.data, args.samples, args.epsilon)[name]
     devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
     names = {"cpu": f"cpu, {torch.get_num_threads()} threads", "cuda": ""}
     if "cuda" in devices:
