@@ -23,6 +23,7 @@ STARTING = [name for name in BACKENDS if name != "cvxpy"]
 OPTIONS = {
     "admm": ["rho", "relaxation", "dtype"],
     "cvxpy": ["solver", "solver_options", "zero_below", "memory_limit"],
+    "osqp": ["n_jobs", "regularization", "memory_limit"],
     "reference": ["rho"],
 }
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
