@@ -20,7 +20,7 @@ PRECISIONS = (1e-1, 1e-3, 1e-5, 1e-7)  # of the smaller of 1 and the price of a 
 RHO = 1e-2  # first penalty parameter of OSQP, for data of unit size; it adapts
 GROWTH = 10  # inputs or samples added at once at least; at most, a working set doubles
 ROUNDS = 100
-ZERO_BELOW = 1e-7  # of the largest weight: a polished zero is some 1e-16, an unpolished one need not be so near
+ZERO_BELOW = 1e-7  # of the largest weight and of the price as above: a polished zero is some 1e-16, others are less near
 
 
 class PenalizedNeuron:
@@ -123,7 +123,7 @@ class PenalizedNeuron:
             if result.info.prim_res <= self.accuracy and result.info.dual_res <= self.accuracy * weight:
                 break
         u = result.x[:k]
-        self.u[J] = np.where(np.abs(u) > ZERO_BELOW * np.abs(u).max(), u, 0.0)
+        self.u[J] = np.where(np.abs(u) > ZERO_BELOW * min(1.0, weight) * np.abs(u).max(), u, 0.0)
         self.multipliers[C] = np.maximum(result.y[2 * k :], 0.0) / weight
 
     def _setup(self, J: Array, C: Array, aim: Array, price: Array) -> None:

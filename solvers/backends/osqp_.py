@@ -39,11 +39,14 @@ class Search:
     Parameters
     ----------
     epsilon : float
-        The radius wanted. At 0 the method of multipliers finds it: tau stays while the radius falls to a tenth in a step.
+        The radius wanted. At 0 it is the method of multipliers that finds it, and tau need only be small enough for its
+        pace; once it has arrived, a larger tau makes for finer multipliers.
+    enough : float
+        The radius at which it has arrived, where epsilon is 0.
     """
 
-    def __init__(self, epsilon: float) -> None:
-        self.epsilon = epsilon
+    def __init__(self, epsilon: float, enough: float) -> None:
+        self.epsilon, self.enough, self.arrived = epsilon, enough, False
         self.low, self.high = -np.inf, np.inf
         self.last: tuple[float, float] | None = None
 
@@ -67,7 +70,10 @@ class Search:
         at = float(np.log(tau))
         if self.epsilon == 0:
             before, self.last = self.last, (at, radius)
-            return tau if before is None or radius < 0.1 * before[1] else tau / 10
+            self.arrived = self.arrived or radius <= self.enough
+            if radius <= self.enough:
+                return tau * 10
+            return tau if self.arrived or before is None or radius <= 0.1 * before[1] else tau / 10
         with np.errstate(divide="ignore"):  # log 0 is -inf, which the clip below makes a longest step
             miss = float(np.clip(np.log(radius) - np.log(self.epsilon), -MOST, MOST)) if radius != self.epsilon else 0.0
         slope, slow = FIRST_SLOPE, False
@@ -168,7 +174,7 @@ def solve(
     units = _units(problem)
     neurons = _neurons(problem, units, judge.tol, W, L)
     tau = _first_tau(problem, W, L) if regularization is None else regularization / 2
-    search, iteration = Search(problem.epsilon), 0
+    search, iteration = Search(problem.epsilon, 0.01 * judge.tol * problem.violation_unit), 0
     while True:
         weights = tau * units.price / (units.X * units.target)
 
