@@ -20,6 +20,7 @@ PRECISIONS = (1e-1, 1e-3, 1e-5, 1e-7)  # of the smaller of 1 and the price of a 
 RHO = 1e-2  # first penalty parameter of OSQP, for data of unit size; it adapts
 GROWTH = 10  # inputs or samples added at once at least; at most, a working set doubles
 ROUNDS = 100
+IDLE = 1e-3  # of the price, the multiplier that shows a weight at zero; of the largest weight, or 1: what it may hide
 ZERO_BELOW = 1e-7  # of the largest weight and of the price as above: a polished zero is some 1e-16, others are less near
 
 
@@ -122,8 +123,10 @@ class PenalizedNeuron:
                 raise SolverError(f"OSQP gives up on the QP of a neuron; its status is {result.info.status!r}")
             if result.info.prim_res <= self.accuracy and result.info.dual_res <= self.accuracy * weight:
                 break
-        u = result.x[:k]
-        self.u[J] = np.where(np.abs(u) > ZERO_BELOW * min(1.0, weight) * np.abs(u).max(), u, 0.0)
+        u, size = result.x[:k], max(np.abs(result.x[:k]).max(), 1.0)  # 1: no smaller sum of |u| gives y in full
+        idle = np.minimum(result.y[:k], result.y[k : 2 * k]) > IDLE * price  # both of |u| <= t press: u is 0
+        zero = np.abs(u) <= np.where(idle, IDLE, ZERO_BELOW * min(1.0, weight)) * size
+        self.u[J] = np.where(zero, 0.0, u)
         self.multipliers[C] = np.maximum(result.y[2 * k :], 0.0) / weight
 
     def _setup(self, J: Array, C: Array, aim: Array, price: Array) -> None:
