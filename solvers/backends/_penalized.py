@@ -20,6 +20,7 @@ PRECISIONS = (1e-1, 1e-3, 1e-5, 1e-7)  # of the smaller of 1 and the price of a 
 RHO = 1e-2  # first penalty parameter of OSQP, for data of unit size; it adapts
 GROWTH = 10  # inputs or samples added at once at least; at most, a working set doubles
 ROUNDS = 100
+SMALL = 1e-6  # of the largest multiplier of a start: those of an interior point method are never 0
 IDLE = 1e-3  # of the price, the multiplier that shows a weight at zero; of the largest weight, or 1: what it may hide
 ZERO_BELOW = 1e-7  # of the largest weight and of the price as above: a polished zero is some 1e-16, others are less near
 
@@ -75,7 +76,7 @@ class PenalizedNeuron:
         self.columns |= self.u != 0
         if multipliers is not None:
             self.multipliers = np.where(self.on, multipliers, np.maximum(multipliers, 0.0))
-            self.rows |= ~self.on & (multipliers > 0)
+            self.rows |= ~self.on & (multipliers > SMALL * np.abs(multipliers).max())
             self.gradient = self.X @ self.multipliers
 
     def minimize(self, weight: float, stop: threading.Event) -> None:
@@ -103,6 +104,7 @@ class PenalizedNeuron:
         """Run OSQP on the working sets; the variables are (u, t) with |u| <= t."""
         from osqp import SolverStatus
 
+        usable = (SolverStatus.OSQP_SOLVED, SolverStatus.OSQP_SOLVED_INACCURATE, SolverStatus.OSQP_MAX_ITER_REACHED)
         J, C = np.flatnonzero(self.columns), np.flatnonzero(self.rows)
         k, price = len(J), weight * self.price[J]
         if self._solver is None:
@@ -119,7 +121,7 @@ class PenalizedNeuron:
             status = result.info.status_val
             if status == SolverStatus.OSQP_SIGINT:  # OSQP takes the signal away from Python while it works
                 raise KeyboardInterrupt
-            if status not in (SolverStatus.OSQP_SOLVED, SolverStatus.OSQP_SOLVED_INACCURATE, SolverStatus.OSQP_MAX_ITER_REACHED):
+            if status not in usable:
                 raise SolverError(f"OSQP gives up on the QP of a neuron; its status is {result.info.status!r}")
             if result.info.prim_res <= self.accuracy and result.info.dual_res <= self.accuracy * weight:
                 break
@@ -129,7 +131,7 @@ class PenalizedNeuron:
         self.u[J] = np.where(zero, 0.0, u)
         self.multipliers[C] = np.maximum(result.y[2 * k :], 0.0) / weight
 
-    def _setup(self, J: Array, C: Array, aim: Array, price: Array) -> None:
+    def _setup(self, J: Any, C: Any, aim: Array, price: Array) -> None:
         """Hand OSQP the matrices of the working sets J (inputs) and C (samples), and let it factorize."""
         import osqp
         from scipy.sparse import csc_matrix

@@ -1,7 +1,8 @@
 """Penalized QPs, one a neuron, handed to OSQP; the multiplier of the ball that they share is found by a safeguarded secant.
 
 Stellato, Banjac, Goulart, Bemporad, Boyd, "OSQP: An Operator Splitting Solver for Quadratic Programs", Math. Prog. Comp.
-12(4), 2020; the QPs are those of Aghasi, Abdi, Nguyen, Romberg, "Net-Trim" (NIPS 2017). OSQP takes no cone, hence the search.
+12(4), 2020; the QPs are those of Aghasi, Abdi, Nguyen, Romberg, "Net-Trim" (NIPS 2017). OSQP takes no second-order cone,
+hence the search.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ FARTHEST, MOST = float(np.log(10.0)), 700.0  # in log tau: one step of the searc
 class Search:
     """Finds the tau at which the joint residual is epsilon; it grows with tau.
 
-    A secant in log tau and log radius, kept inside the bracket; where it gains less than half a step, the bracket is halved.
+    A secant in log tau and log radius, kept inside the bracket; where a step does not halve the miss, the bracket is halved.
 
     Parameters
     ----------
@@ -77,9 +78,8 @@ class Search:
         with np.errstate(divide="ignore"):  # log 0 is -inf, which the clip below makes a longest step
             miss = float(np.clip(np.log(radius) - np.log(self.epsilon), -MOST, MOST)) if radius != self.epsilon else 0.0
         slope, slow = FIRST_SLOPE, False
-        if self.last is not None:
-            secant = (miss - self.last[1]) / (at - self.last[0])
-            slope = max(secant, SMALLEST_SLOPE)
+        if self.last is not None and at != self.last[0]:
+            slope = max((miss - self.last[1]) / (at - self.last[0]), SMALLEST_SLOPE)
             slow = abs(miss) > 0.5 * abs(self.last[1])
         self.last = (at, miss)
         self.low, self.high = (self.low, at) if miss > 0 else (at, self.high)
@@ -140,8 +140,8 @@ def solve(
 ) -> Answer:
     """Solve ``min tau sum penalty |U| + 1/2 ||(U'X - Y)_active||^2`` under the ceilings, for the tau that fills the ball.
 
-    For a given tau the neurons are independent. Where the ball never binds tau grows, and at epsilon 0 it falls, until the
-    certificate of the program as it was given is met.
+    For a given tau the neurons are independent. Where the ball never binds, tau grows until the certificate of the program
+    as it was given is met; at epsilon 0 the method of multipliers goes on until it is.
 
     Parameters
     ----------
@@ -172,7 +172,8 @@ def solve(
     W, L = start_point(start, problem)
     L = L if L is not None and np.isfinite(L).all() else None
     units = _units(problem)
-    neurons = _neurons(problem, units, judge.tol, W, L)
+    exact = problem.epsilon == 0 and regularization is None
+    neurons = _neurons(problem, units, exact, judge.tol, W, L)
     tau = _first_tau(problem, W, L) if regularization is None else regularization / 2
     search, iteration = Search(problem.epsilon, 0.01 * judge.tol * problem.violation_unit), 0
     while True:
@@ -214,7 +215,9 @@ def _units(problem: LayerProblem) -> Units:
     return Units(X, target, prices)
 
 
-def _neurons(problem: LayerProblem, units: Units, tol: float, W: Array | None, L: Array | None) -> list[PenalizedNeuron]:
+def _neurons(
+    problem: LayerProblem, units: Units, exact: bool, tol: float, W: Array | None, L: Array | None
+) -> list[PenalizedNeuron]:
     """Return the neurons' QPs in their units, begun at the warm start."""
     X = problem.X.astype(np.float64)
     X /= units.X
@@ -224,7 +227,7 @@ def _neurons(problem: LayerProblem, units: Units, tol: float, W: Array | None, L
     for j, on in enumerate(problem.active):
         target = np.where(on, problem.Y[j], problem.V[j]).astype(np.float64) / units.target[j]
         price = np.broadcast_to(problem.penalty, (problem.N, problem.M))[:, j] / units.price[j]
-        neuron = PenalizedNeuron(X, on, target, price, problem.epsilon == 0, accuracy)
+        neuron = PenalizedNeuron(X, on, target, price, exact, accuracy)
         if W is not None:
             neuron.start(W[:, j] * (units.X / units.target[j]), None if L is None else L[j] * (units.X / units.price[j]))
         neurons.append(neuron)
@@ -248,4 +251,4 @@ def _first_tau(problem: LayerProblem, W: Array | None, L: Array | None) -> float
         return radius * (unit - radius) / mass
     pull = np.abs(problem.X @ np.where(problem.active, problem.Y, 0.0).T)  # (N, M)
     first = float((pull[priced] / price[priced]).max()) if priced.any() else 0.0
-    return (first or 1.0) * FIRST_SHARE * min(radius / unit, 1.0) ** FIRST_POWER
+    return (first or 1.0) * FIRST_SHARE * float(min(radius / unit, 1.0) ** FIRST_POWER)
