@@ -23,10 +23,11 @@ REQUIRES = ("osqp", "scipy")
 INSTALL = "'nettrim[osqp]'"
 TAKES_START = True
 
-# For the guard alone: what share of the inputs and of the ceilings enters a working set, and the bytes that OSQP and its
-# wrapper keep for each entry of the triangle of the Gram matrix and of the ceilings' rows.
+# For the guard alone, and guesses from one slice: what share of the inputs and of the ceilings enters a working set, and the
+# bytes that OSQP and its wrapper keep for each entry of the triangle of the Gram matrix and of the ceilings' rows.
 COLUMNS, ROWS, BYTES_PER_ENTRY = 0.8, 0.2, 60.0
-FIRST_SHARE, FIRST_POWER = 0.2, 1.75  # of the tau that leaves no weight: fits LeNet-300-100's first layer, 0.03 to 0.3
+# Of the tau that leaves no weight; by hand on a slice of LeNet-300-100's first layer, no study stands behind it.
+FIRST_SHARE, FIRST_POWER = 0.2, 1.75
 EXACT = 0.1  # what the first tau takes for the relative radius where that is 0
 FIRST_SLOPE, SMALLEST_SLOPE = 0.75, 1e-3  # of log radius in log tau: before two points tell, and where they tell nothing
 FARTHEST, MOST = float(np.log(10.0)), 700.0  # in log tau: one step of the search, and all that a float64 holds
