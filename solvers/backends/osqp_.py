@@ -155,7 +155,8 @@ def solve(
     start : Solution, ndarray or None
         Warm start: its supports are the first working sets, its multipliers give the first tau.
     n_jobs : int, optional
-        Neurons solved at once, each in a thread. The answer is the same to the last bit.
+        Neurons solved at once, each in a thread; the answer is the same to the last bit. OSQP lets go of the GIL while it
+        iterates and holds it while it factorizes, so threads gain less than their number.
     regularization : float, optional
         The lambda of the regularized program of 2017, ``min lambda ||u||_1 + ||(u'X - y)_active||^2`` under the ceilings:
         its solution is returned, for this one value (tau is half of it) and without a search. It is certified on the
