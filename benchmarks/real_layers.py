@@ -1,4 +1,4 @@
-"""Layers of real networks with real activations: LeNet-300-100 and LeNet-5 trained on MNIST, the same for every benchmark."""
+"""Layers of real networks with real activations: LeNet-300-100 and LeNet-5 on MNIST, the same for every benchmark."""
 
 from __future__ import annotations
 

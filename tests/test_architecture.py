@@ -97,7 +97,8 @@ def test_third_parties_are_few(module):
     if module in BACKENDS:
         allowed |= set(importlib.import_module(module).REQUIRES)  # what it needs is what it says it needs
     elif module.startswith("solvers.backends._"):
-        allowed |= {"numba", "scipy", "threadpoolctl", "torch"}  # the helpers of the backends, which load them on use
+        # the helpers of the backends, which load them on use
+        allowed |= {"numba", "osqp", "scipy", "threadpoolctl", "torch"}
     elif module.startswith("theory"):
         allowed |= {"scipy"}
     assert found <= allowed
