@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas
 
 from solvers.arrays import Array, blocks
 from solvers.backends import _kernels
@@ -24,7 +23,7 @@ NEAR_PRICE, WATCHED = 0.8, 0.4
 NEAR_CEILING = 0.1  # distance to the ceiling, in root mean squares of the responses, within which a column enters at once
 MOST_COLUMNS = 2.0  # columns at first, over rows
 EXTENSIONS = 6
-COLUMNS = 256  # samples at a time in a Gram matrix: some megabytes, and long enough for BLAS
+COLUMNS = 512  # samples at a time in a Gram matrix: some megabytes, and long enough for BLAS
 
 
 class Neuron:
@@ -96,12 +95,12 @@ class Neuron:
         return found
 
     def _open(self, tau: float, rows: Index, cols: Index) -> Reduced:
-        H, h = np.zeros((len(rows), len(rows)), order="F"), np.zeros(len(rows))
+        H, h = np.zeros((len(rows), len(rows))), np.zeros(len(rows))
         for part in blocks(len(self.on), COLUMNS):
             A = _kernels.take(self.X, rows, self.on[part])
-            H = blas.dsyrk(1.0, A.T, 1.0, H, trans=1, lower=1, overwrite_c=1)
+            H += A @ A.T
             h += A @ self.y[part]
-        H, X = _kernels.mirror(H.T), _kernels.take(self.X, rows, cols)
+        X = _kernels.take(self.X, rows, cols)
         beyond = 1e-3 * self.allowed
         return Reduced(rows, cols, H, h, X, self.target[cols], self.price[rows], self.squared, tau, beyond)
 

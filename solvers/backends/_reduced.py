@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas, lapack
 
 from solvers.arrays import Array
-from solvers.backends import _kernels
+from solvers.backends import _kernels, _lapack
 
 Index = Any  # an integer array
 
@@ -162,12 +161,11 @@ class Reduced:
             Not exact where the active-set steps did not end; None where the numbers leave no factor.
         """
         r1, r2 = self._penalties(u)
-        K = blas.dsyrk(r2, self.X, lower=1, beta=1.0, c=self.H.T) if len(lam) else self.H.T.copy(order="F")
+        K = self.H + r2 * (self.X @ self.X.T)
         K[np.diag_indices_from(K)] += r1
-        factor, failed = lapack.dpotrf(K, lower=1, overwrite_a=1, clean=0)
-        if failed:
+        if not (_lapack.cholesky(K) and _lapack.invert(K)):
             return None
-        K = _kernels.mirror(lapack.dpotri(factor, lower=1, overwrite_c=1)[0].T)
+        K = _kernels.mirror(K)
         most = self.tau * self.price / r1
         z1, z2, y2 = u.copy(), np.minimum(u @ self.X, self.v), lam / r2
         y1 = np.clip((self.h - self.H @ u - self.X @ lam) / r1, -most, most)
@@ -225,23 +223,18 @@ class Reduced:
         n, m = len(S), len(B)
         if n == 0 or m > n:
             return None
-        factor, failed = lapack.dpotrf(_kernels.take(self.H, S, S).T, lower=0, overwrite_a=1, clean=0)
-        if failed:
-            return None
-        sides = np.empty((2 + m, n))
+        factor, sides = _kernels.take(self.H, S, S), np.empty((2 + m, n))
         sides[0], sides[1], sides[2:] = self.h[S], priced, _kernels.take(self.X, S, B).T
-        half, _ = lapack.dtrtrs(factor, sides.T, lower=0, trans=1, overwrite_b=1)
-        ab, cd = half[:, :2], np.zeros((0, 2))
+        if not (_lapack.cholesky(factor) and _lapack.solve_half(factor, sides, transposed=False)):
+            return None
+        ab, Q = sides[:2].copy(), sides[2:]
+        cd = ab @ Q.T
         if m:
-            Q = half[:, 2:]
-            C = blas.dsyrk(1.0, Q, trans=1, lower=1)
+            C = Q @ Q.T
             C[np.diag_indices_from(C)] *= 1 + RIDGE
-            schur, failed = lapack.dpotrf(C, lower=1, overwrite_a=1, clean=0)
-            if failed:
+            cd[0] -= self.v[B]
+            if not (_lapack.cholesky(C) and _lapack.solve(C, cd)):
                 return None
-            right = Q.T @ ab
-            right[:, 0] -= self.v[B]
-            cd, _ = lapack.dpotrs(schur, right, lower=1)
-            ab = ab - Q @ cd
-        ab, _ = lapack.dtrtrs(factor, ab, lower=0)
-        return ab.T, cd.T
+            ab -= cd @ Q
+        _lapack.solve_half(factor, ab, transposed=True)
+        return ab, cd
