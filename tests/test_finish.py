@@ -9,7 +9,7 @@ from solvers import LayerProblem, Status, certify, solve
 
 pytest.importorskip("numba")
 
-from solvers.backends import _finish, _kernels, _neuron, _reduced, admm
+from solvers.backends import _finish, _kernels, _lapack, _neuron, _reduced, admm
 from solvers.backends._iteration import OnGram, OnSamples, gram
 from solvers.backends._neuron import LinearNeuron, Neuron
 
@@ -169,6 +169,27 @@ def test_kernels_of_a_neuron(dtype):
     np.testing.assert_allclose(sums[:, 0], (expected[0] ** 2).sum(axis=1), **loose)
     np.testing.assert_allclose(sums[:, 1], (expected[1] ** 2).sum(axis=1), **loose)
     np.testing.assert_allclose(sums[:, 2], -(L * T).sum(axis=1), rtol=0, atol=1e4 * np.finfo(dtype).eps)
+
+
+def test_lapack_without_the_lock():
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((5, 8))
+    A, rows = half @ half.T, rng.standard_normal((3, 5))
+    factor, whole, lower, upper = A.copy(), rows.copy(), rows.copy(), rows.copy()
+    assert _lapack.cholesky(factor) and _lapack.solve(factor, whole)
+    assert _lapack.solve_half(factor, lower, transposed=False) and _lapack.solve_half(factor, upper, transposed=True)
+    L = np.linalg.cholesky(A)
+    exact = {"rtol": 1e-9, "atol": 1e-12}  # the condition of A is some tens
+    np.testing.assert_allclose(np.triu(factor), L.T, **exact)
+    np.testing.assert_allclose(whole, np.linalg.solve(A, rows.T).T, **exact)
+    np.testing.assert_allclose(lower, np.linalg.solve(L, rows.T).T, **exact)
+    np.testing.assert_allclose(upper, np.linalg.solve(L.T, rows.T).T, **exact)
+    assert _lapack.invert(factor)
+    np.testing.assert_allclose(_kernels.mirror(factor), np.linalg.inv(A), **exact)
+    assert not _lapack.cholesky(-np.eye(3))
+    for bad in (np.eye(3, dtype=np.float32), np.asfortranarray(half @ half.T)[:, ::-1]):
+        with pytest.raises(TypeError, match="C-contiguous float64"):
+            _lapack.cholesky(bad)
 
 
 def test_threads_keep_the_order_and_the_bytes(random_layer):

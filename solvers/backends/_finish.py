@@ -84,7 +84,7 @@ class Finish:
             self._solve_neurons(pull, L, judge.tol)
             if all(face is None for face in self.faces):
                 break
-            self._move_tau(L)
+            self._move_tau()
             pull, sums = self.layer.conditions(self.W, self.faces, self.tau, L)
             miss = self._look(pull, sums, judge.tol)
             self.miss = miss * judge.tol
@@ -109,7 +109,7 @@ class Finish:
         for m, face in over_threads(solve, np.flatnonzero(self.dirty).tolist()):
             self.faces[m] = face
 
-    def _move_tau(self, L: Array) -> None:
+    def _move_tau(self) -> None:
         """Set tau so that the faces meet the ball together, and the weights to theirs."""
         faces = [face for face in self.faces if face is not None]
         left = self.epsilon**2 - sum(face.fixed for face in faces)

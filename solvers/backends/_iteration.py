@@ -11,6 +11,7 @@ Eckstein and Bertsekas (1992) on ADMM, Douglas-Rachford and relaxation. The prog
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,9 +83,11 @@ class OnSamples:
 
     def begin(self, W: Array, L: Array | None) -> None:
         """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution; L may be ``g``."""
+        if not self.inverse.size:  # given up by ``rest``; coming back is rare, and costs a few iterations
+            self.inverse, self.metric = graph_inverse(gram(self.X), self.real)
         self.W = np.array(W, self.real)
         self.s2, self.residual, self.moved = self.W.copy(), np.empty_like(self.W), np.empty_like(self.W)
-        self.s1 = np.zeros(self.T.shape, self.real)
+        self.s1 = _mapped(self.T.shape, self.real)
         if L is not None:
             self.s2 += (self.X @ L.T) * self.real(1 / self.rho)
             np.multiply(L, self.real(-1 / (self.rho * self.metric)), out=self.s1)
@@ -125,7 +128,7 @@ class OnSamples:
 
     def rest(self) -> None:
         """Give up all that ``begin`` makes anew, s1 for one, a third of the memory."""
-        self.s1 = self.s2 = self.W = self.residual = self.moved = np.empty((0, 0), self.real)
+        self.s1 = self.s2 = self.W = self.residual = self.moved = self.inverse = np.empty((0, 0), self.real)
 
     def restore(self) -> None:
         """Make g again: half an iteration's work, for a third less memory than a dual of its own."""
@@ -239,6 +242,12 @@ class OnGram:
     def tau(self) -> float:
         """Return the inverse of the ball's multiplier."""
         return self.shrink / (self.rho * self.metric * (1 - self.shrink)) if self.shrink < 1 else float("inf")
+
+
+def _mapped(shape: tuple[int, ...], real: Any) -> Array:
+    """Return zeros on pages of their own, which go back to the system with them; a freed block of malloc's may stay."""
+    size = int(np.prod(shape)) * np.dtype(real).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), dtype=real).reshape(shape)
 
 
 def gram(X: Array) -> Array:

@@ -21,9 +21,9 @@ from solvers.backends._reduced import Face, Index, Reduced
 # Which rows enter at once, and which are looked at again before the neuron is left: fractions of the price of |X L'|.
 NEAR_PRICE, WATCHED = 0.8, 0.4
 NEAR_CEILING = 0.1  # distance to the ceiling, in root mean squares of the responses, within which a column enters at once
-MOST_COLUMNS = 2.0  # columns at first, over rows
+MOST_COLUMNS = 1.5  # columns at first, over rows
 EXTENSIONS = 6
-COLUMNS = 512  # samples at a time in a Gram matrix: some megabytes, and long enough for BLAS
+COLUMNS = 256  # samples at a time in a Gram matrix: some megabytes, and long enough for BLAS
 
 
 class Neuron:

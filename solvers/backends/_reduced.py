@@ -161,7 +161,9 @@ class Reduced:
             Not exact where the active-set steps did not end; None where the numbers leave no factor.
         """
         r1, r2 = self._penalties(u)
-        K = self.H + r2 * (self.X @ self.X.T)
+        K = self.X @ self.X.T
+        K *= r2
+        K += self.H
         K[np.diag_indices_from(K)] += r1
         if not (_lapack.cholesky(K) and _lapack.invert(K)):
             return None
