@@ -217,6 +217,14 @@ def test_an_interrupt_ends_promptly_and_leaves_no_thread():
     assert threading.active_count() == before and len(done) < 10_000
 
 
+@pytest.mark.parametrize("max_iter", [1, 39, 40, 41, 42, 43, 44, 45, 90])
+def test_the_limit_is_kept_with_the_finish_at_work(random_problem, kind, max_iter, monkeypatch):
+    problem, _ = random_problem(kind, 0)
+    monkeypatch.setattr(_finish.Finish, "_look", lambda self, pull, sums, tol: 2.0)  # never near enough to be judged
+    solution = solve(problem, "admm", tol=1e-12, max_iter=max_iter, throw=False)
+    assert solution.iterations == max_iter or (solution.status is Status.SOLVED and solution.iterations < max_iter)
+
+
 def test_a_warm_start_with_a_dual_is_finished_at_once(random_layer):
     X, W = random_layer(0, 20, 8, 200)
     first = solve(LayerProblem.parallel(X, W, 0.2), tol=1e-5)

@@ -35,6 +35,7 @@ RELAXATION = 1.9
 LATE, LATE_RELAXATION = 500, 1.6
 NEAR = 0.05  # gap or violation below which the iteration goes on from where its first finish came to
 FIRST_FINISH = 40  # iterations before the finish is tried; each later try comes after twice as many
+FINISH_ROOM = 3  # iterations that must be left for it
 
 
 def refuses(
@@ -136,7 +137,7 @@ def solve(
                 return Answer(steps.q.astype(real, copy=False), L, iteration)
             change = balance.change(certificate)
             steps.restore()
-        if finish_at <= iteration:
+        if finish_at <= iteration < limit - FINISH_ROOM:
             answer, iteration = _finish(problem, steps, layer, judge, iteration, limit)
             if answer is not None:
                 return answer
@@ -170,8 +171,8 @@ def _finish(
         steps.rest()
     price = np.broadcast_to(problem.penalty, (problem.N, problem.M))
     finish = Finish(layer, price, problem.epsilon, steps.q, tau, problem.active.any(axis=1))
-    iteration, certificate = finish.run(judge, steps.pull(L), L, iteration, limit)
-    if certificate is not None and (certificate.meets(judge.tol) or iteration >= limit):
+    iteration, certificate = finish.run(judge, steps.pull(L), L, iteration, limit - 1)  # the last one is the iteration's
+    if certificate is not None and certificate.meets(judge.tol):
         return Answer(finish.W.astype(L.dtype), L, iteration), iteration
     if not early:
         steps.restore()
