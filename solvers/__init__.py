@@ -6,6 +6,7 @@ Everything public is here; importing it loads NumPy alone, each backend's librar
 from solvers.certificate import Certificate, certify
 from solvers.errors import NetTrimError, ProblemError, SolverError
 from solvers.problem import LayerProblem
+from solvers.refine import Round, refine, refit, reweighted
 from solvers.registry import available, missing, solve
 from solvers.solution import Answer, Check, Solution, Status
 
@@ -16,11 +17,15 @@ __all__ = [
     "LayerProblem",
     "NetTrimError",
     "ProblemError",
+    "Round",
     "Solution",
     "SolverError",
     "Status",
     "available",
     "certify",
     "missing",
+    "refine",
+    "refit",
+    "reweighted",
     "solve",
 ]
