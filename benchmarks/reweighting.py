@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", choices=["mnist", "mnist5k"])
     parser.add_argument("--samples", type=int, default=5000)
-    parser.add_argument("--epsilons", type=float, nargs="+", default=[0.15, 0.2, 0.3, 0.4])
+    parser.add_argument("--epsilons", type=float, nargs="+", default=[0.1, 0.15, 0.2, 0.3, 0.4])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tol", type=float, default=1e-3)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/reweighting.json"))
