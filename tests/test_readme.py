@@ -80,6 +80,24 @@ def test_the_benchmarks_that_the_readme_cites_are_committed_and_quoted(name):
     assert quoted in README
 
 
+def test_the_rows_of_reweighting_are_those_of_the_committed_report():
+    report = json.loads((ROOT / "benchmarks" / "results" / "reweighting.json").read_text())
+    assert f"{report['dense']:.2f}%" in README
+    shown = rows_of("### Reweighting and refit")
+    assert len(shown) == len(report["rows"])
+    for cells, row in zip(shown, report["rows"], strict=True):
+        l1, rounds = row["l1"], row["reweighted"]
+        lost = [f"{row[name]['lost']:.2f}" for name in ("refit", "magnitude")]
+        assert cells == [
+            f"{row['epsilon']:g}",
+            f"{l1['kept']:.1f}%",
+            f"{l1['lost']:.2f}",
+            f"{rounds['kept']:.1f}%",
+            f"{rounds['lost']:.2f}",
+            *lost,
+        ]
+
+
 def test_ci_runs_the_readmes_own_test_command():
     assert "grep -m1 'python -m pytest' README.md" in (ROOT / ".ci" / "run").read_text()
     assert len(re.findall(r"^python3 -m venv .*pytest$", README, flags=re.MULTILINE)) == 1
