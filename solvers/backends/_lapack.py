@@ -107,10 +107,11 @@ def _call(function: Any, flags: list[Any], A: Array, rows: list[Array]) -> bool:
     for array in (A, *rows):
         if array.dtype != np.float64 or not array.flags.c_contiguous or not array.flags.writeable:
             raise TypeError("LAPACK works in place on C-contiguous float64 arrays")
-    n, info = ctypes.c_int(len(A)), ctypes.c_int(0)
     if len(A) == 0:
         return True
-    sizes = [n, *(ctypes.c_int(len(B)) for B in rows)]
+    # Eight bytes serve a LAPACK of four-byte integers too, which reads and writes the lower half (little-endian).
+    n, info = ctypes.c_int64(len(A)), ctypes.c_int64(0)
+    sizes = [n, *(ctypes.c_int64(len(B)) for B in rows)]
     arguments: list[Any] = [ctypes.byref(value) for value in (*flags, *sizes)]
     for array in (A, *rows):
         arguments += [array.ctypes.data, ctypes.byref(n)]
