@@ -142,7 +142,7 @@ def solve(
             if answer is not None:
                 return answer
             finish_at = max(2 * iteration, first)
-            continue
+            steps.prox()  # of the state that the iteration goes on from
         # Near 2 the iteration is fastest on ordinary layers and slowest on the hard ones, which are those still running.
         steps.step(relaxation if iteration < LATE else min(relaxation, LATE_RELAXATION), change)
 
