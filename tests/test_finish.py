@@ -1,5 +1,6 @@
 """How ``admm`` finishes: kernels against NumPy, a neuron against its optimality conditions, the layer against the judge."""
 
+import itertools
 import threading
 
 import numpy as np
@@ -220,9 +221,18 @@ def test_an_interrupt_ends_promptly_and_leaves_no_thread():
 @pytest.mark.parametrize("max_iter", [1, 39, 40, 41, 42, 43, 44, 45, 90])
 def test_the_limit_is_kept_with_the_finish_at_work(random_problem, kind, max_iter, monkeypatch):
     problem, _ = random_problem(kind, 0)
-    monkeypatch.setattr(_finish.Finish, "_look", lambda self, pull, sums, tol: 2.0)  # never near enough to be judged
+    misses = itertools.count()  # ever nearer, so that every round is followed by another, and never near enough to be judged
+    monkeypatch.setattr(_finish.Finish, "_look", lambda self, pull, sums, tol: 1e9 * 0.5 ** (next(misses) % 8))
     solution = solve(problem, "admm", tol=1e-12, max_iter=max_iter, throw=False)
     assert solution.iterations == max_iter or (solution.status is Status.SOLVED and solution.iterations < max_iter)
+
+
+def test_a_finish_without_room_is_not_begun(random_problem, kind, monkeypatch):
+    problem, _ = random_problem(kind, 0, epsilon=0.05)
+    tight = solve(problem, "admm", tol=1e-12, max_iter=admm.FIRST_FINISH + 1, throw=False)
+    monkeypatch.setattr(admm, "_finish", lambda problem, steps, layer, judge, iteration, limit: (None, iteration))
+    alone = solve(problem, "admm", tol=1e-12, max_iter=admm.FIRST_FINISH + 1, throw=False)
+    assert tight.W.tobytes() == alone.W.tobytes()  # the state of 40 iterations was not given up for nothing
 
 
 def test_a_warm_start_with_a_dual_is_finished_at_once(random_layer):
