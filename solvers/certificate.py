@@ -18,6 +18,8 @@ from solvers.arrays import Array, blocks
 from solvers.errors import ProblemError
 from solvers.problem import LayerProblem
 
+ROOM = 8 << 20  # bytes for a block of samples in float64, about
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -140,13 +142,21 @@ def _primal(problem: LayerProblem, W: Array) -> tuple[float, float, float, float
     objective = float(priced.sum())
     del priced  # as large as W, and the products below need the room
     squares = np.zeros(3)
-    for part in blocks(problem.P):
+    relu = problem.activation == "relu"
+    for part in blocks(problem.P, _width(problem)):
         Z = W.T @ problem.X[:, part].astype(np.float64)  # (M, block)
-        Y, V, on = problem.Y[:, part], problem.V[:, part], problem.active[:, part]
-        residual = np.where(on, Z - Y, 0.0)
-        above = np.where(on, 0.0, np.maximum(Z - V, 0.0))
-        response = (np.maximum(Z, 0.0) if problem.activation == "relu" else Z) - Y
-        squares += [np.vdot(a, a) for a in (residual, above, response)]
+        Y, on = problem.Y[:, part], problem.active[:, part]
+        work = Z - Y
+        if relu:
+            work *= on
+            squares[0] += np.vdot(work, work)
+            np.maximum(np.subtract(Z, problem.V[:, part], out=work), 0.0, out=work)
+            work *= ~on
+            squares[1] += np.vdot(work, work)
+            np.subtract(np.maximum(Z, 0.0, out=Z), Y, out=work)
+            squares[2] += np.vdot(work, work)
+        else:
+            squares[[0, 2]] += np.vdot(work, work)
     ball, ceiling, error = np.sqrt(squares)
     return objective, float(ball), float(ceiling), float(error)
 
@@ -158,25 +168,29 @@ def _dual(problem: LayerProblem, dual: Any) -> tuple[float, float, float]:
         raise ProblemError(f"dual must be (M, P) = {(problem.M, problem.P)}; got {L.shape}")
     # Only the direction of a row counts, so it is given the size 1: its squares can neither overflow nor vanish.
     peak = np.zeros((problem.M, 1))
-    for part in blocks(problem.P):
-        peak = np.maximum(peak, np.abs(_clip(L[:, part], problem.active[:, part])).max(axis=1, keepdims=True))
+    for part in blocks(problem.P, _width(problem)):
+        sizes = np.where(problem.active[:, part], np.abs(L[:, part]), L[:, part])  # below 0 where clipped: never the peak
+        peak = np.fmax(peak, np.fmax.reduce(sizes, axis=1, keepdims=True))
     peak = np.where((peak > 0) & np.isfinite(peak), peak, 1.0)
     penalty = np.broadcast_to(problem.penalty, (problem.N, problem.M))
     free = penalty == 0
     shift = _shift_onto_free(problem, L, free, peak) if free.any() else None
-    XL = np.zeros((problem.N, problem.M))
+    XL, product = np.zeros((problem.N, problem.M)), np.empty((problem.N, problem.M))
     gain, norm_on, norm_off = np.zeros(problem.M), np.zeros(problem.M), np.zeros(problem.M)
-    for part in blocks(problem.P):
+    for part in blocks(problem.P, _width(problem)):
         X = problem.X[:, part].astype(np.float64)
         on = problem.active[:, part]
-        block = _clip(L[:, part], on) / peak
+        block = _clip(L[:, part], on)
+        block /= peak
         if shift is not None:
             block -= np.where(on, shift.T @ X, 0.0)
-        XL += X @ block.T
-        held = np.where(on, problem.Y[:, part], problem.V[:, part])
-        gain -= np.einsum("mp,mp->m", block, held)
-        norm_on += np.einsum("mp,mp->m", block, np.where(on, block, 0.0))
-        norm_off += np.einsum("mp,mp->m", block, np.where(on, 0.0, block))
+        XL += np.matmul(X, block.T, out=product)
+        gain -= np.einsum("mp,mp->m", block, np.where(on, problem.Y[:, part], problem.V[:, part]))
+        held = block * on
+        norm_on += np.einsum("mp,mp->m", held, held)
+        block -= held
+        norm_off += np.einsum("mp,mp->m", block, block)
+    del product
     sizes = np.abs(XL, out=XL)
     # An equality that the shift could not reach (no active sample, say) leaves only the zero row, which is feasible.
     largest = max(float(problem.X.max()), -float(problem.X.min()))
@@ -194,10 +208,15 @@ def _dual(problem: LayerProblem, dual: Any) -> tuple[float, float, float]:
     return float(scale @ gain) - problem.epsilon * on_norm, on_norm, off_norm
 
 
+def _width(problem: LayerProblem) -> int:
+    """Return how many samples at a time keep the work of a block within some megabytes, and the products long enough."""
+    return int(np.clip(ROOM // (8 * (problem.N + 3 * problem.M)), 64, 1024))
+
+
 def _clip(L: Array, on: Any) -> Array:
     """Return a float64 copy of a block of the guess with its inactive part made nonnegative."""
     block = L.astype(np.float64)
-    return np.where(on | (block > 0), block, 0.0)
+    return np.where(on, block, np.fmax(block, 0.0))
 
 
 def _shift_onto_free(problem: LayerProblem, L: Array, free: Any, peak: Array) -> Array:

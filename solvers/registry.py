@@ -18,7 +18,6 @@ import numpy as np
 
 from solvers import backends
 from solvers.arrays import Array
-from solvers.certificate import certify
 from solvers.errors import ProblemError, SolverError
 from solvers.problem import LayerProblem
 from solvers.solution import Answer, Check, Judge, Solution, Status, start_point
@@ -117,7 +116,7 @@ def solve(
         raise SolverError(f"backend {backend!r} takes no warm start; leave start out, or use 'admm'")
     if problem.epsilon >= problem.epsilon_max:
         nothing = Answer(np.zeros((problem.N, problem.M)), None, 0, "0 is feasible, so it is optimal")
-        return _judged(problem, nothing, tol, backend, 0.0, (), throw)
+        return _judged(Judge(problem, tol), nothing, backend, 0.0, throw)
     reason = module.refuses(problem, **options)
     if reason:
         raise SolverError(f"backend {backend!r} refuses this problem: {reason}")
@@ -125,7 +124,7 @@ def solve(
     judge = Judge(problem, tol, callback)
     answer = module.solve(problem, judge=judge, max_iter=max_iter, start=start, **options)
     seconds = time.perf_counter() - judge.began
-    return _judged(problem, answer, tol, backend, seconds, tuple(judge.checks), throw)
+    return _judged(judge, answer, backend, seconds, throw)
 
 
 def _find(backend: str, options: dict[str, Any]) -> ModuleType:
@@ -147,18 +146,11 @@ def _find(backend: str, options: dict[str, Any]) -> ModuleType:
     return modules[backend]
 
 
-def _judged(
-    problem: LayerProblem,
-    answer: Answer,
-    tol: float,
-    backend: str,
-    seconds: float,
-    checks: tuple[Check, ...],
-    throw: bool,
-) -> Solution:
+def _judged(judge: Judge, answer: Answer, backend: str, seconds: float, throw: bool) -> Solution:
     """Zero what is known to be zero, certify, and decide the status."""
+    problem, tol = judge.problem, judge.tol
     W = np.where(_known_zeros(problem), 0.0, answer.W).astype(answer.W.dtype) + 0  # + 0 turns -0.0 into 0.0
-    certificate = certify(problem, W, answer.dual)
+    certificate = judge.verdict(W, answer.dual)
     status = Status.SOLVED if certificate.meets(tol) else Status.UNMET
     if throw and status is Status.UNMET:
         raise SolverError(
@@ -176,7 +168,7 @@ def _judged(
         backend=backend,
         iterations=answer.iterations,
         seconds=seconds,
-        checks=checks,
+        checks=tuple(judge.checks),
         message=answer.message,
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from solvers.arrays import Array, to_array
+import numpy as np
+
+from solvers.arrays import Array, blocks, to_array
 from solvers.certificate import Certificate, certify
 from solvers.errors import ProblemError
 from solvers.problem import LayerProblem
@@ -77,6 +80,7 @@ class Judge:
     checks: list[Check] = field(default_factory=list)
     overhead: float = 0.0
     began: float = field(default_factory=time.perf_counter)
+    _last: bytes = b""
 
     def __call__(self, W: Array, dual: Array | None, iteration: int) -> Certificate:
         """Certify an iterate and record it.
@@ -97,11 +101,41 @@ class Judge:
         """
         begin = time.perf_counter()
         certificate = certify(self.problem, W, dual)
+        self._last = _digest(W, dual)
         self.checks.append(Check(iteration, begin - self.began - self.overhead, certificate))
         if self.callback is not None:
             self.callback(self.checks[-1])
         self.overhead += time.perf_counter() - begin
         return certificate
+
+    def verdict(self, W: Array, dual: Array | None) -> Certificate:
+        """Certify an answer: the last certificate where that was given for these very bytes, else a new one.
+
+        Parameters
+        ----------
+        W : ndarray, shape (N, M)
+            Weights.
+        dual : ndarray, shape (M, P), or None
+            Guess at the multipliers.
+
+        Returns
+        -------
+        Certificate
+            Not in the record.
+        """
+        if self.checks and self._last == _digest(W, dual):
+            return self.checks[-1].certificate
+        return certify(self.problem, W, dual)
+
+
+def _digest(W: Array, dual: Array | None) -> bytes:
+    """Return a hash of both, -0.0 taken as 0.0 in W: a fraction of what the products of a certificate cost."""
+    made = hashlib.blake2b(digest_size=32)
+    for array in (W + 0,) if dual is None else (W + 0, dual):
+        made.update(f"{array.shape} {array.dtype}".encode())
+        for rows in blocks(len(array)):
+            made.update(np.ascontiguousarray(array[rows]).data)
+    return made.digest()
 
 
 @dataclass(frozen=True, eq=False)

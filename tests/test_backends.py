@@ -21,7 +21,7 @@ from solvers.prox import project_ball, project_ceiling
 BACKENDS = available()
 STARTING = [name for name in BACKENDS if name != "cvxpy"]
 OPTIONS = {
-    "admm": ["rho", "relaxation", "dtype"],
+    "admm": ["rho", "relaxation", "dtype", "memory_limit"],
     "cvxpy": ["solver", "solver_options", "zero_below", "memory_limit"],
     "osqp": ["n_jobs", "regularization", "memory_limit"],
     "reference": ["rho"],

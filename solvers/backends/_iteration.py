@@ -11,7 +11,7 @@ Eckstein and Bertsekas (1992) on ADMM, Douglas-Rachford and relaxation. The prog
 
 from __future__ import annotations
 
-import mmap
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,10 @@ from scipy.linalg import blas, lapack
 from solvers.arrays import Array, Mask, blocks
 from solvers.backends import _kernels
 from solvers.backends._balance import FIRST_RHO
+from solvers.backends._memory import Plan
 from solvers.prox import soft_threshold
+
+COLUMNS = 512  # samples at a time in a Gram matrix: some megabytes in float64, and long enough for BLAS
 
 
 class Iteration(Protocol):
@@ -54,7 +57,7 @@ class Iteration(Protocol):
 
 
 class OnSamples:
-    """The iteration with its (M, P) state: ``g`` and ``s1``, one array each.
+    """The iteration with its (M, P) state: ``s1``, and ``g`` of as many neurons as are taken at a time.
 
     Parameters
     ----------
@@ -66,37 +69,49 @@ class OnSamples:
         Radius.
     penalty : ndarray, shape (), (N, 1) or (N, M)
         Prices.
-    rho : float, optional
+    rho : float or None
         First penalty parameter.
+    plan : Plan
+        Where the state goes. With all neurons at a time g is kept from step to step, else made anew in each half.
     """
 
-    def __init__(self, X: Array, T: Array, on: Mask, epsilon: float, penalty: Array, rho: float | None) -> None:
+    def __init__(self, X: Array, T: Array, on: Mask, epsilon: float, penalty: Array, rho: float | None, plan: Plan) -> None:
         real = X.dtype.type
-        self.X, self.T, self.on, self.epsilon, self.real = X, T, on, epsilon, real
+        self.X, self.T, self.on, self.epsilon, self.real, self.plan = X, T, on, epsilon, real, plan
         self.penalty = penalty.astype(real)
         self.inverse, self.metric = graph_inverse(gram(X), real)
         self.rho = first_rho(self.inverse @ (X @ T.T) * real(self.metric)) if rho is None else rho
         self.q = np.zeros((len(X), len(T)), real)
-        self.g = np.zeros(T.shape, real)
+        self.whole = plan.rows >= len(T)
+        self.g = np.zeros((plan.rows, T.shape[1]), real)
+        self.L = self.g if self.whole else plan.array(T.shape, real)
         self.squares, self.shrink = np.empty(len(T)), real(1)
         self.begin(self.q, None)
 
+    def _parts(self) -> Iterator[tuple[slice, Array]]:
+        """Yield neurons that are taken together, and their responses g."""
+        for part in blocks(len(self.T), self.plan.rows):
+            g = self.g[: part.stop - part.start]
+            yield part, g if self.whole else np.dot(self.W[:, part].T, self.X, out=g)
+
     def begin(self, W: Array, L: Array | None) -> None:
-        """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution; L may be ``g``."""
+        """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution; L may be that of ``dual``."""
         if not self.inverse.size:  # given up by ``rest``; coming back is rare, and costs a few iterations
             self.inverse, self.metric = graph_inverse(gram(self.X), self.real)
         self.W = np.array(W, self.real)
         self.s2, self.residual, self.moved = self.W.copy(), np.empty_like(self.W), np.empty_like(self.W)
-        self.s1 = _mapped(self.T.shape, self.real)
+        self.s1 = self.plan.array(self.T.shape, self.real)
         if L is not None:
             self.s2 += (self.X @ L.T) * self.real(1 / self.rho)
             np.multiply(L, self.real(-1 / (self.rho * self.metric)), out=self.s1)
         self.restore()
-        self.s1 += self.g
+        for part, g in self._parts():
+            self.s1[part] += g
 
     def prox(self) -> None:
         """Take the proximal half of a step."""
-        _kernels.ball_squares(self.g, self.s1, self.T, self.on, self.squares)
+        for part, g in self._parts():
+            _kernels.ball_squares(g, self.s1[part], self.T[part], self.on[part], self.squares[part])
         distance = float(np.sqrt(self.squares.sum()))
         self.shrink = self.real(self.epsilon / distance if distance > self.epsilon else 1.0)
         self.q = soft_threshold(self.W + self.W - self.s2, self.penalty / self.real(self.rho)).astype(self.real, copy=False)
@@ -107,32 +122,42 @@ class OnSamples:
         W moves by a correction, so that rounding in the inverse fades as the iterates settle.
         """
         self.s2 += self.real(relaxation) * (self.q - self.W)
-        _kernels.step(self.g, self.s1, self.T, self.on, self.shrink, self.real(relaxation))  # g now holds s1 - g
+        for part, g in self._parts():
+            s1 = self.s1[part]
+            _kernels.step(g, s1, self.T[part], self.on[part], self.shrink, self.real(relaxation))  # g now holds s1 - g
+            if change != 1.0:
+                s1 -= g
+                g *= self.real(1 / change)
+                s1 += g
+            if self.whole:
+                np.dot(self.X, g.T, out=self.residual)
+            else:
+                self.residual[:, part] = np.dot(self.X, g.T)
         if change != 1.0:
-            self.s1 -= self.g
-            self.g *= self.real(1 / change)
-            self.s1 += self.g
             self.s2 += (self.s2 - self.W) * self.real(1 / change - 1)
             self.rho *= change
-        np.dot(self.X, self.g.T, out=self.residual)
         self.residual *= self.real(self.metric)
         self.residual += np.subtract(self.s2, self.W, out=self.moved)
         self.W += np.dot(self.inverse, self.residual, out=self.moved)
-        np.dot(self.W.T, self.X, out=self.g)
+        self.restore()
 
     def dual(self) -> Array:
-        """Return the multipliers of ball and ceiling at p (M, P), in the place of ``g``: ``restore`` brings it back."""
+        """Return the multipliers of ball and ceiling at p (M, P), in the place of ``g`` if that is kept."""
         scale = self.real(self.rho * self.metric)
-        _kernels.multipliers(self.g, self.s1, self.T, self.on, self.shrink, scale)
-        return self.g
+        for part, g in self._parts():
+            _kernels.multipliers(g, self.s1[part], self.T[part], self.on[part], self.shrink, scale)
+            if not self.whole:
+                self.L[part] = g
+        return self.L
 
     def rest(self) -> None:
         """Give up all that ``begin`` makes anew, s1 for one, a third of the memory."""
         self.s1 = self.s2 = self.W = self.residual = self.moved = self.inverse = np.empty((0, 0), self.real)
 
     def restore(self) -> None:
-        """Make g again: half an iteration's work, for a third less memory than a dual of its own."""
-        np.dot(self.W.T, self.X, out=self.g)
+        """Make g again where it is kept: half an iteration's work, for a third less memory than a dual of its own."""
+        if self.whole:
+            np.dot(self.W.T, self.X, out=self.g)
 
     def pull(self, L: Array) -> Array:
         """Return ``XL'`` (N, M) of that dual."""
@@ -163,13 +188,25 @@ class OnGram:
         Radius.
     penalty : ndarray, shape (), (N, 1) or (N, M)
         Prices.
-    rho : float, optional
+    rho : float or None
         First penalty parameter.
+    plan : Plan
+        Where the dual goes.
     """
 
     def __init__(
-        self, X: Array, Y: Array, G: Array, C: Array, squared: float, epsilon: float, penalty: Array, rho: float | None
+        self,
+        X: Array,
+        Y: Array,
+        G: Array,
+        C: Array,
+        squared: float,
+        epsilon: float,
+        penalty: Array,
+        rho: float | None,
+        plan: Plan,
     ) -> None:
+        self.plan = plan
         self.X, self.Y, self.G, self.C, self.squared = X, Y, G, C, squared
         self.epsilon, self.penalty = epsilon, penalty
         self.inverse, self.metric = graph_inverse(G.copy(order="F"), np.float64)
@@ -222,7 +259,7 @@ class OnGram:
         scale = self.rho * self.metric * (1 - self.shrink)
         real = self.X.dtype.type
         if self.L is None:
-            self.L = np.empty(self.Y.shape, real)
+            self.L = self.plan.array(self.Y.shape, real)
         np.dot((scale * (self.W + self.W - self.A)).astype(real).T, self.X, out=self.L)
         for part in blocks(self.L.shape[1]):
             self.L[:, part] -= real(scale * (1 + self.beta)) * self.Y[:, part].astype(real, copy=False)
@@ -244,18 +281,23 @@ class OnGram:
         return self.shrink / (self.rho * self.metric * (1 - self.shrink)) if self.shrink < 1 else float("inf")
 
 
-def _mapped(shape: tuple[int, ...], real: Any) -> Array:
-    """Return zeros on pages of their own, which go back to the system with them; a freed block of malloc's may stay."""
-    size = int(np.prod(shape)) * np.dtype(real).itemsize
-    return np.frombuffer(mmap.mmap(-1, size), dtype=real).reshape(shape)
-
-
 def gram(X: Array) -> Array:
     """Return the lower triangle of ``XX'`` (N, N) in float64, Fortran-ordered, as BLAS and LAPACK have it."""
-    G = np.zeros((len(X), len(X)), order="F")
-    for part in blocks(X.shape[1]):
-        G = blas.dsyrk(1.0, X[:, part].T.astype(np.float64, order="F"), 1.0, G, trans=1, lower=1, overwrite_c=1)
-    return G
+    return moments(X, None)[0]
+
+
+def moments(X: Array, Y: Array | None) -> tuple[Array, Array, Array]:
+    """Return the lower triangle of ``XX'`` (N, N), ``XY'`` (N, M) and ``||y||^2`` (M,) in float64; zeros for no Y."""
+    M = 0 if Y is None else len(Y)
+    G, C, squares = np.zeros((len(X), len(X)), order="F"), np.zeros((len(X), M)), np.zeros(M)
+    for part in blocks(X.shape[1], COLUMNS):
+        A = X[:, part].T.astype(np.float64, order="F")
+        G = blas.dsyrk(1.0, A, 1.0, G, trans=1, lower=1, overwrite_c=1)
+        if Y is not None:
+            B = Y[:, part].T.astype(np.float64, order="F")
+            C += A.T @ B
+            squares += np.einsum("pm,pm->m", B, B)
+    return G, C, squares
 
 
 def graph_inverse(G: Array, real: Any) -> tuple[Array, float]:

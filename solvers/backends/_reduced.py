@@ -160,6 +160,10 @@ class Reduced:
         Face or None
             Not exact where the active-set steps did not end; None where the numbers leave no factor.
         """
+        if len(self.cols) == 0:  # a lasso: the active-set steps seldom need a better start than the iterate's own support
+            face = self._active_set((u != 0) | (self.price == 0), np.sign(u), np.zeros(0, dtype=bool))
+            if face is not None:
+                return face
         r1, r2 = self._penalties(u)
         K = self.X @ self.X.T
         K *= r2

@@ -10,15 +10,18 @@ the finish tries again.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvers.arrays import blocks, read_only
+from solvers.arrays import Array, read_only
 from solvers.backends._balance import Balance
 from solvers.backends._checkpoints import checkpoints
+from solvers.backends._memory import Plan, copied, plan, targets_as_is
+from solvers.errors import SolverError
 from solvers.problem import LayerProblem
 from solvers.solution import Answer, Judge, start_point
 
@@ -30,6 +33,8 @@ REQUIRES = ("numba", "scipy", "threadpoolctl")
 INSTALL = "numba scipy threadpoolctl"
 TAKES_START = True
 
+_log = logging.getLogger("solvers")
+
 # Chosen by hand on the first two layers of LeNet-300-100 at epsilon 0.05 to 0.3; no study stands behind them yet.
 RELAXATION = 1.9
 LATE, LATE_RELAXATION = 500, 1.6
@@ -39,7 +44,11 @@ FINISH_ROOM = 3  # iterations that must be left for it
 
 
 def refuses(
-    problem: LayerProblem, rho: float | None = None, relaxation: float = RELAXATION, dtype: str | None = None
+    problem: LayerProblem,
+    rho: float | None = None,
+    relaxation: float = RELAXATION,
+    dtype: str | None = None,
+    memory_limit: float | None = None,
 ) -> str | None:
     """Say why this backend will not take a problem.
 
@@ -47,7 +56,7 @@ def refuses(
     ----------
     problem : LayerProblem
         The program.
-    rho, relaxation, dtype : optional
+    rho, relaxation, dtype, memory_limit : optional
         As in ``solve``.
 
     Returns
@@ -61,6 +70,8 @@ def refuses(
         return f"relaxation must be between 0 and 2, both excluded; got {relaxation}"
     if dtype not in (None, "float32", "float64"):
         return f"dtype must be 'float32' or 'float64'; got {dtype!r}"
+    if memory_limit is not None and not memory_limit > 0:
+        return f"memory_limit must be a positive number of bytes, or None; got {memory_limit}"
     return None
 
 
@@ -83,11 +94,12 @@ def solve(
     rho: float | None = None,
     relaxation: float = RELAXATION,
     dtype: str | None = None,
+    memory_limit: float | None = None,
 ) -> Answer:
     """Iterate, and finish, until the certificate is met.
 
     Memory: two (M, P) arrays beside the problem's own. A copy of X is made where its dtype or its memory order is not the
-    working one.
+    working one. What the solve will need is told to the logger ``solvers`` (level INFO) before it begins and to ``message``.
 
     Parameters
     ----------
@@ -105,18 +117,36 @@ def solve(
         Over-relaxation, between 0 and 2; at most 1.6 from iteration 500 on.
     dtype : {"float32", "float64"}, optional
         Working precision. Default: float32 where ``tol`` is 1e-4 or more and the radius is not 0, else float64.
+    memory_limit : float, optional
+        Bytes of memory that the solve may take beyond the problem's own arrays, which may be ``numpy.memmap``. Where it
+        needs more, its (M, P) arrays, the dual that it returns too, go to temporary files (in ``tempfile.gettempdir()``,
+        gone with the arrays), and an iteration takes the neurons a few at a time, with half as much work again.
 
     Returns
     -------
     Answer
         Weights, exactly sparse, and the multipliers of ball and ceiling.
+
+    Raises
+    ------
+    SolverError
+        If not even one neuron at a time fits the memory limit.
+    OSError
+        If the disk has no room for the temporary files.
     """
     limit = 10_000 if max_iter is None else max_iter
     rough = judge.tol >= 1e-4 and problem.epsilon > 0  # at radius 0 the multipliers may grow beyond what float32 resolves
     real = np.dtype(dtype or ("float32" if rough else "float64")).type
     # At radius 0 the squares of a Gram matrix would cost half the digits of the equations that must hold.
     gram = problem.activation == "linear" and problem.epsilon > 0
-    steps, layer = _linear(problem, real, rho) if gram else _relu(problem, real, rho)
+    room = plan(problem, real, memory_limit, gram=gram)
+    if memory_limit is not None and room.memory > memory_limit:
+        raise SolverError(
+            f"memory_limit is {memory_limit:.4g} bytes, but one neuron at a time needs {room.least:.4g}: raise it to that "
+            "or more, or state problems of fewer inputs or neurons"
+        )
+    _log.info("%d x %d layer, %d samples: %s", problem.N, problem.M, problem.P, room)
+    steps, layer = (_linear if gram else _relu)(problem, real, rho, room)
     W, L = start_point(start, problem)
     if W is not None:
         steps.begin(W, L)
@@ -134,13 +164,13 @@ def solve(
             L = steps.dual()
             certificate = judge(steps.q, L, iteration)
             if certificate.meets(judge.tol) or iteration >= limit:
-                return Answer(steps.q.astype(real, copy=False), L, iteration)
+                return Answer(steps.q.astype(real, copy=False), L, iteration, str(room))
             change = balance.change(certificate)
             steps.restore()
         if finish_at <= iteration < limit - FINISH_ROOM:
-            answer, iteration = _finish(problem, steps, layer, judge, iteration, limit)
-            if answer is not None:
-                return answer
+            W, L, iteration = _finish(problem, steps, layer, judge, iteration, limit)
+            if W is not None:
+                return Answer(W, L, iteration, str(room))
             finish_at = max(2 * iteration, first)
             steps.prox()  # of the state that the iteration goes on from
         # Near 2 the iteration is fastest on ordinary layers and slowest on the hard ones, which are those still running.
@@ -154,17 +184,18 @@ def _next(due: Iterator[int], after: int) -> int:
 
 def _finish(
     problem: LayerProblem, steps: Iteration, layer: Layer, judge: Judge, iteration: int, limit: int
-) -> tuple[Answer | None, int]:
+) -> tuple[Array | None, Array | None, int]:
     """Try to finish from where the iteration is; where that does not do, leave it where it may go on from.
 
     The first time few iterations are at stake, so that their state makes room for the finish, and where that comes near the
     iteration goes on from there. Later it goes on as if there had been no finish: it is the one that always converges.
+    Returned are the weights and the dual, if they meet the tolerance, and the iterations so far.
     """
     from solvers.backends._finish import Finish
 
     tau = steps.tau()
     if not 0 < tau < float("inf"):  # the ball does not bind: nothing ties the weights to the responses yet
-        return None, iteration
+        return None, None, iteration
     L = steps.dual()
     early = iteration <= FIRST_FINISH
     if early:
@@ -173,45 +204,41 @@ def _finish(
     finish = Finish(layer, price, problem.epsilon, steps.q, tau, problem.active.any(axis=1))
     iteration, certificate = finish.run(judge, steps.pull(L), L, iteration, limit - 1)  # the last one is the iteration's
     if certificate is not None and certificate.meets(judge.tol):
-        return Answer(finish.W.astype(L.dtype), L, iteration), iteration
+        return finish.W.astype(L.dtype), L, iteration
     if not early:
         steps.restore()
     elif finish.miss < NEAR:
         steps.begin(finish.W, L)
     else:
         steps.begin(steps.q, None)
-    return None, iteration
+    return None, None, iteration
 
 
-def _relu(problem: LayerProblem, real: Any, rho: float | None) -> tuple[Iteration, Layer]:
+def _relu(problem: LayerProblem, real: Any, rho: float | None, room: Plan) -> tuple[Iteration, Layer]:
     """Return the iteration and the layer on samples: X (N, P), the targets T (M, P), the mask; copies only where needed."""
     from solvers.backends._iteration import OnSamples
     from solvers.backends._layer import SampleLayer
 
-    X = np.ascontiguousarray(problem.X, dtype=real)
-    on = np.ascontiguousarray(problem.active)
-    Y = problem.Y
-    as_is = Y.dtype == real and Y.flags.c_contiguous
-    for part in blocks(problem.P):
-        as_is = as_is and np.array_equal(Y[:, part][~on[:, part]], problem.V[:, part][~on[:, part]])
-    T = Y if as_is else np.where(on, Y, problem.V).astype(real)
+    X, on = copied(problem.X, real, room), copied(problem.active, np.bool_, room)
+    T = problem.Y
+    if not targets_as_is(problem, real):
+        T = room.array(T.shape, real)
+        for m in range(problem.M):
+            T[m] = np.where(on[m], problem.Y[m], problem.V[m])
     X, T, on = read_only(X), read_only(T), read_only(on)
     price = np.broadcast_to(problem.penalty, (problem.N, problem.M))
-    return OnSamples(X, T, on, problem.epsilon, problem.penalty, rho), SampleLayer(X, T, on, price)
+    return OnSamples(X, T, on, problem.epsilon, problem.penalty, rho, room), SampleLayer(X, T, on, price)
 
 
-def _linear(problem: LayerProblem, real: Any, rho: float | None) -> tuple[Iteration, Layer]:
+def _linear(problem: LayerProblem, real: Any, rho: float | None, room: Plan) -> tuple[Iteration, Layer]:
     """Return the iteration and the layer on the Gram matrix of a layer that is active everywhere."""
-    from solvers.backends._iteration import OnGram, gram
+    from solvers.backends._iteration import OnGram, moments
     from solvers.backends._kernels import mirror
     from solvers.backends._layer import GramLayer
 
-    X, Y = problem.X.astype(real, copy=False), problem.Y
-    G, C, squares = mirror(gram(X).T), np.zeros((problem.N, problem.M)), np.zeros(problem.M)
-    for part in blocks(problem.P):
-        block = Y[:, part].astype(np.float64)
-        C += X[:, part].astype(np.float64) @ block.T
-        squares += np.einsum("mp,mp->m", block, block)
+    X, Y = copied(problem.X, real, room), problem.Y
+    lower, C, squares = moments(X, Y)
+    G = mirror(lower.T)
     price = np.broadcast_to(problem.penalty, (problem.N, problem.M))
-    steps = OnGram(X, Y, G, C, float(squares.sum()), problem.epsilon, problem.penalty, rho)
+    steps = OnGram(X, Y, G, C, float(squares.sum()), problem.epsilon, problem.penalty, rho, room)
     return steps, GramLayer(X, Y, price, G, C, squares)

@@ -1,0 +1,136 @@
+"""How much memory a solve takes, and what of it goes to temporary files where that exceeds a limit.
+
+The iteration needs one scalar of all neurons together, the distance from the ball; so it can take them a few at a time, with
+its (M, P) arrays in files: one more product an iteration. Files are unlinked at birth, and their pages are the system's to
+take back.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.arrays import blocks
+from solvers.certificate import ROOM
+from solvers.problem import LayerProblem
+
+ROWS = 64  # neurons at a time in the products of a finish; more do not make them faster
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the arrays of a solve go.
+
+    Attributes
+    ----------
+    rows : int
+        Neurons at a time; M where all of it is in memory.
+    memory : int
+        Bytes beyond the problem's own, about.
+    disk : int
+        Bytes in temporary files; 0 where none are needed.
+    least : int
+        Bytes that the smallest plan, one neuron at a time, would take.
+    """
+
+    rows: int
+    memory: int
+    disk: int
+    least: int
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Return zeros of a large shape: in memory, or in a file where the plan has files."""
+        return zeros(shape, dtype, on_disk=self.disk > 0)
+
+    def __str__(self) -> str:
+        """Return it as a message to the user."""
+        files = f", {_size(self.disk)} in temporary files in {tempfile.gettempdir()}, {self.rows} neurons at a time"
+        return f"needs about {_size(self.memory)} of memory beyond the problem{files if self.disk else ''}"
+
+
+def plan(problem: LayerProblem, dtype: Any, limit: float | None, *, gram: bool, threads: int = 2) -> Plan:
+    """Decide what goes where.
+
+    Parameters
+    ----------
+    problem : LayerProblem
+        The program.
+    dtype : dtype
+        Working precision.
+    limit : float or None
+        Bytes of memory that the solve may take beyond the problem; None for no limit.
+    gram : bool
+        Whether the iteration is on the Gram matrix, with no (M, P) array but the dual.
+    threads : int, optional
+        Of the finish.
+
+    Returns
+    -------
+    Plan
+        Its memory exceeds the limit where not even one neuron fits.
+    """
+    N, M, P, size = problem.N, problem.M, problem.P, np.dtype(dtype).itemsize
+    copies = 0 if as_is(problem.X, dtype) else N * P * size
+    if not gram:
+        copies += 0 if as_is(problem.active, np.bool_) else M * P
+        copies += 0 if targets_as_is(problem, dtype) else M * P * size
+    small = 12 * N * N + 8 * N * M * (9 if gram else 7) + 2 * ROOM  # Gram matrix, inverse, weights; a certificate's blocks
+    small += threads * (40 * P + 15 * N * N)  # a neuron's vectors, and its working sets at half of the inputs
+    whole = small + copies + (1 if gram else 2) * M * P * size
+    if limit is None or whole <= limit:
+        return Plan(M, whole, 0, small)
+    row = 0 if gram else P * size
+    rows = M if gram else int(np.clip((limit - small) // row, 1, min(ROWS, M)))
+    return Plan(rows, small + rows * row, copies + (1 if gram else 2) * M * P * size, small + row)
+
+
+def as_is(array: NDArray[Any], dtype: Any) -> bool:
+    """Tell whether an array is what BLAS and the kernels take, so that no copy of it is needed."""
+    return bool(array.dtype == dtype and array.flags.c_contiguous)
+
+
+def targets_as_is(problem: LayerProblem, dtype: Any) -> bool:
+    """Tell whether Y itself is what the kernels call the targets: Y where active, V elsewhere."""
+    Y, V, on = problem.Y, problem.V, problem.active
+    return as_is(Y, dtype) and all(
+        np.array_equal(Y[:, part][~on[:, part]], V[:, part][~on[:, part]]) for part in blocks(problem.P)
+    )
+
+
+def copied(array: NDArray[Any], dtype: Any, plan: Plan) -> NDArray[Any]:
+    """Return an array as BLAS and the kernels take it; where a copy is needed, it goes where the plan says."""
+    if as_is(array, dtype):
+        return array
+    copy = plan.array(array.shape, dtype)
+    copy[...] = array
+    return copy
+
+
+def zeros(shape: tuple[int, ...], dtype: Any, *, on_disk: bool) -> NDArray[Any]:
+    """Return zeros on pages of their own, which go back to the system with them; a freed block of malloc's may stay.
+
+    Raises
+    ------
+    OSError
+        If the disk has no room: better than a signal when the pages are written.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if not on_disk:
+        return np.frombuffer(mmap.mmap(-1, size), dtype=dtype).reshape(shape)
+    with tempfile.TemporaryFile(prefix="nettrim-") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+        return np.frombuffer(mmap.mmap(file.fileno(), size), dtype=dtype).reshape(shape)
+
+
+def _size(size: float) -> str:
+    """Return bytes as a person reads them."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
