@@ -20,7 +20,8 @@ from solvers.arrays import blocks
 from solvers.certificate import ROOM
 from solvers.problem import LayerProblem
 
-ROWS = 64  # neurons at a time in the products of a finish; more do not make them faster
+ROWS = 64  # neurons at a time in products; more do not make them faster
+SLACK = 4 << 20  # bytes for allocators
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,23 @@ def plan(problem: LayerProblem, dtype: Any, limit: float | None, *, gram: bool, 
     if not gram:
         copies += 0 if as_is(problem.active, np.bool_) else M * P
         copies += 0 if targets_as_is(problem, dtype) else M * P * size
-    small = 12 * N * N + 8 * N * M * (9 if gram else 7) + 2 * ROOM  # Gram matrix, inverse, weights; a certificate's blocks
-    small += threads * (40 * P + 15 * N * N)  # a neuron's vectors, and its working sets at half of the inputs
-    whole = small + copies + (1 if gram else 2) * M * P * size
+    weights = N * M
+    # By phase, for they give up what the next one does not need. The state is two (M, P) arrays in the first, one later.
+    iteration = 12 * N * N + 7 * size * weights  # Gram matrix and inverse; weights, their state and what moves them
+    finish = (16 + 2 * size) * weights + threads * (
+        40 * P + 15 * N * N
+    )  # a neuron's vectors, and half of its inputs squared
+    judging = (32 + size) * weights + 2 * ROOM
+    iteration, later, state = iteration + SLACK, max(finish, judging) + SLACK, M * P * size
+    if gram:
+        iteration += 7 * 8 * weights  # all of it in float64
+        later += iteration  # which keeps its matrices
+    whole = copies + (max(iteration, later) + state if gram else max(iteration + 2 * state, later + state))
     if limit is None or whole <= limit:
-        return Plan(M, whole, 0, small)
-    row = 0 if gram else P * size
+        return Plan(M, whole, 0, whole)
+    row, small = (0 if gram else P * size), max(iteration, later)
     rows = M if gram else int(np.clip((limit - small) // row, 1, min(ROWS, M)))
-    return Plan(rows, small + rows * row, copies + (1 if gram else 2) * M * P * size, small + row)
+    return Plan(rows, small + rows * row, copies + (1 if gram else 2) * state, small + row)
 
 
 def as_is(array: NDArray[Any], dtype: Any) -> bool:
