@@ -8,8 +8,8 @@ import numpy as np
 
 from solvers.arrays import Array, Mask
 from solvers.backends import _kernels
-from solvers.backends._neuron import LinearNeuron, Neuron
 from solvers.backends._memory import ROWS
+from solvers.backends._neuron import LinearNeuron, Neuron
 from solvers.backends._reduced import Face
 
 
