@@ -5,7 +5,8 @@ a wider network, 784-1000-100-10, trained by the same recipe for fewer epochs, s
 Certified to 1e-3 at epsilon 0.1. Every point is a fresh process that loads X in float32 from a file. Seconds: the median
 of the runs, or the one run of a point that takes more than ``--slow`` seconds; compilation apart. Memory: growth of the
 resident set in the first run (Linux's VmHWM), Y and the mask counted, X not; its unit is one (M, P) array of float32. The
-exponents are those of least squares on logarithms.
+exponents are those of least squares on logarithms, over all points and, since small layers pay what does not grow, over the
+last two.
 
 Under ``--memory-limit`` the largest P is solved once more, in a fresh process, with ``memory_limit`` at a quarter (or
 another fraction) of what the solve took before; what it then takes is the growth of the anonymous resident set (RssAnon),
@@ -109,9 +110,12 @@ def exponent(sizes: Iterable[float], amounts: Iterable[float]) -> float:
 
 
 def exponents(rows: list[dict[str, Any]], letter: str) -> dict[str, float]:
-    """Return how seconds and bytes grow with P or M."""
-    sizes = [row[letter] for row in rows]
-    return {kind: exponent(sizes, [row[key] for row in rows]) for kind, key in (("seconds", "median"), ("bytes", "bytes"))}
+    """Return how seconds and bytes grow with P or M, over all rows and over the last two."""
+    found = {}
+    for kind, key in (("seconds", "median"), ("bytes", "bytes")):
+        for name, part in ((kind, rows), (f"{kind}_last_two", rows[-2:])):
+            found[name] = exponent([row[letter] for row in part], [row[key] for row in part])
+    return found
 
 
 def wide(images: Data, epochs: int) -> nn.Module:
@@ -190,7 +194,10 @@ def main() -> None:
             show(rows[-1])
     report["exponents"] = {letter: exponents(rows, letter) for letter, rows in report["rows"].items()}
     for letter, found in report["exponents"].items():
-        print(f"in {letter}: seconds grow with the power {found['seconds']:.2f}, memory with {found['bytes']:.2f}")
+        print(
+            f"in {letter}: seconds grow with the power {found['seconds']:.2f} (last two points "
+            f"{found['seconds_last_two']:.2f}), memory with {found['bytes']:.2f} ({found['bytes_last_two']:.2f})"
+        )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(report, indent=2) + "\n")
 

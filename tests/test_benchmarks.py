@@ -1,6 +1,8 @@
 """The arithmetic of the benchmarks: exponents, and the programs of a part of a layer."""
 
 import argparse
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,17 @@ def test_the_exponent_of_an_exact_power_is_found(power):
 
 def test_one_size_has_no_exponent():
     assert np.isnan(scaling.exponent([1000], [2.0]))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of a process")
+def test_the_watch_sees_memory_that_is_gone_again():
+    watch = scaling.Watch()
+    watch.start()
+    block = np.ones(2**23)  # 67 MB, for some tens of looks
+    time.sleep(50 * scaling.PAUSE)
+    del block
+    time.sleep(50 * scaling.PAUSE)
+    assert 0.95 * 2**26 < watch.stop() < 1.2 * 2**26
 
 
 def test_the_first_neurons_get_the_radius_of_their_own_responses():
