@@ -37,7 +37,7 @@ from benchmarks.setting import setting
 from nettrim.data import Data, load
 from nettrim.models import mlp
 from nettrim.train import train
-from solvers import LayerProblem, solve
+from solvers import LayerProblem, SolverError, solve
 
 WIDTH = 1000
 TARGET = 90.0  # seconds, for all 60,000 images at epsilon 0.1, certified to 1e-3
@@ -183,9 +183,14 @@ def main() -> None:
         print(f"first layer, all 60,000 images, epsilon 0.1, certified 1e-3: {seconds:.1f} s, target {TARGET:g} s")
     if args.memory_limit is not None:
         limit = int(args.memory_limit * rows[-1]["grown"])
-        row = report["limited"] = measure(problem, args.tol, 1, args.slow, limit)
-        show(row)
-        print(f"  limit {limit / 1e6:.1f} MB, took {row['anonymous'] / 1e6:.1f} MB of anonymous memory", flush=True)
+        try:
+            row = report["limited"] = measure(problem, args.tol, 1, args.slow, limit)
+        except SolverError as error:  # the rows that are there are kept
+            report["limited"] = {"limit": limit, "refused": str(error)}
+            print(f"  limit {limit / 1e6:.1f} MB: {error}", flush=True)
+        else:
+            show(row)
+            print(f"  limit {limit / 1e6:.1f} MB, took {row['anonymous'] / 1e6:.1f} MB of anonymous memory", flush=True)
     if args.neurons:
         layer = layer_problem(wide(images, args.epochs), "lenet300-1", images, args.neuron_samples, args.epsilon)
         rows = report["rows"]["M"] = []
