@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nettrim import layers
 from nettrim.data import load
@@ -19,12 +21,18 @@ from nettrim.demo import trained
 from solvers import LayerProblem, available, solve
 
 
-def slice_of_first_layer(data: str, n_inputs: int, n_neurons: int, n_samples: int) -> LayerProblem:
-    """State the program of a part of the trained first layer: its own weights between the kept inputs and neurons."""
+@cache
+def first_layer(data: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Train LeNet-300-100, once, and return its training images (784, n) and the weights (784, 300) of its first layer."""
     images = load(data)
     model = trained(images)
-    X = images.x_train[:n_samples].flatten(1).double().numpy().T
-    W = layers.read(model.get_submodule("1"))[:-1]
+    return images.x_train.flatten(1).numpy().T, layers.read(model.get_submodule("1"))[:-1]
+
+
+def slice_of_first_layer(data: str, n_inputs: int, n_neurons: int, n_samples: int) -> LayerProblem:
+    """State the program of a part of the trained first layer: its own weights between the kept inputs and neurons."""
+    images, W = first_layer(data)
+    X = images[:, :n_samples].astype(np.float64)
     inputs = np.sort(np.argsort(X.std(axis=1))[-n_inputs:])
     activity = (W[inputs].T @ X[inputs] > 0).mean(axis=1)
     neurons = np.sort(np.argsort(np.abs(activity - 0.5))[:n_neurons])

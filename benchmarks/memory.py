@@ -23,6 +23,19 @@ from solvers import LayerProblem, solve
 
 def peak(folder: str, epsilon: float, traced: bool) -> int:
     """Solve the stored layer in this process and return the bytes it took beyond the problem itself."""
+    settle()
+    problem = stored(folder, epsilon)
+    if traced:
+        tracemalloc.start()
+        solve(problem)
+        return tracemalloc.get_traced_memory()[1]
+    before = resident_now()
+    solve(problem)
+    return resident("VmHWM") - before
+
+
+def settle() -> None:
+    """Compile, and have every library set up what it keeps for good."""
     from solvers.backends import admm
 
     admm.warm_up()
@@ -30,15 +43,23 @@ def peak(folder: str, epsilon: float, traced: bool) -> int:
     solve(LayerProblem.parallel(small.normal(size=(300, 900)), small.normal(size=(300, 40)), 0.1))
     for dtype in (np.float32, np.float64):
         np.ones((1000, 1000), dtype) @ np.ones((1000, 1000), dtype)
-    problem = LayerProblem(np.load(f"{folder}/X.npy"), np.load(f"{folder}/Y.npy"), epsilon)
-    if traced:
-        tracemalloc.start()
-        solve(problem)
-        return tracemalloc.get_traced_memory()[1]
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to what is resident now
-    before = resident("VmRSS")
-    solve(problem)
-    return resident("VmHWM") - before
+
+
+def store(folder: str, problem: LayerProblem) -> None:
+    """Write X and Y of a layer whose ceiling is 0 and whose mask is Y > 0."""
+    np.save(f"{folder}/X.npy", problem.X)
+    np.save(f"{folder}/Y.npy", problem.Y)
+
+
+def stored(folder: str, epsilon: float) -> LayerProblem:
+    """Read a layer that ``store`` wrote."""
+    return LayerProblem(np.load(f"{folder}/X.npy"), np.load(f"{folder}/Y.npy"), epsilon)
+
+
+def resident_now() -> int:
+    """Reset the peak of the resident set to what is resident now, and return that, in bytes."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
 
 
 def resident(field: str) -> int:
@@ -61,8 +82,7 @@ def main() -> None:
     unit = 4 * problem.M * problem.P
     held = (problem.Y.nbytes + problem.active.nbytes) / unit
     with tempfile.TemporaryDirectory() as folder:
-        np.save(f"{folder}/X.npy", problem.X)
-        np.save(f"{folder}/Y.npy", problem.Y)
+        store(folder, problem)
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             traced, grown = pool.starmap(peak, [(folder, problem.epsilon, kind) for kind in (True, False)], chunksize=1)
     row = {
