@@ -22,7 +22,7 @@ A name that begins with an underscore is a helper, not a backend. How to add one
 1. Write ``solvers/backends/highs.py``; ``reference.py`` is the shortest to begin from. The keyword-only parameters of its
    ``solve`` after ``start`` are its options, and callers who misspell one are told their names.
 2. ``python -m pytest tests/test_backends.py -k highs``: the contract, which runs over whatever is here and installed. It
-   asks for certified answers on layers of every kind, for determinism, respect for read-only inputs and a clean Ctrl-C.
+   asks for certified answers on layers of every kind, determinism, respect for inputs that are read-only.
 3. ``solve(problem, backend="highs")`` finds it, ``nettrim solvers`` lists it, ``benchmarks/agreement.py`` compares it.
 4. A library of its own goes into an extra of setup.cfg, and the table of the README gets a row.
 """
