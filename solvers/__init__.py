@@ -6,7 +6,7 @@ Everything public is here; importing it loads NumPy alone, each backend's librar
 from solvers.certificate import Certificate, certify
 from solvers.errors import NetTrimError, ProblemError, SolverError
 from solvers.problem import LayerProblem
-from solvers.refine import Round, refine, refit, reweighted
+from solvers.refine import Round, cascaded, refine, refit, reweighted
 from solvers.registry import available, missing, solve
 from solvers.solution import Answer, Check, Solution, Status
 
@@ -22,6 +22,7 @@ __all__ = [
     "SolverError",
     "Status",
     "available",
+    "cascaded",
     "certify",
     "missing",
     "refine",

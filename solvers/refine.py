@@ -1,4 +1,4 @@
-"""After the convex program: reweighted l1, which prunes further, and the refit, which undoes the shrinkage on the support.
+"""After the convex program: reweighted l1 prunes further, a refit undoes the shrinkage, a cascade goes on to the next layer.
 
 Reweighting: Candes, Wakin, Boyd, "Enhancing Sparsity by Reweighted l1 Minimization" (J. Fourier Anal. Appl. 2008). The l1
 norm taxes large weights most; to price each by its inverse taxes all that survive alike, as a count would. The refit is what
@@ -216,6 +216,50 @@ def _newton(A: Array, target: Array, on: Mask, w: Array, tol: float, max_iter: i
             break
         w, squares = w + length * step, _squares(r)
     return w
+
+
+def cascaded(problem: LayerProblem, X_hat: Any, W: Any) -> LayerProblem:
+    """State a layer's program on the inputs that reach it once the layers before are trimmed; responses stay the original.
+
+    As cascade Net-Trim (S.4) does, but around weights S that do better on the new inputs than the trained ones, which
+    ``LayerProblem.cascade`` takes as they are, and with a radius of the caller's choice:
+
+        S = refit of W on X_hat,    V_hat = max(V, S'X_hat),    epsilon_hat = max(epsilon, ||(S'X_hat - Y)_active||_F).
+
+    S is feasible, so the program has a solution at any radius; the radius grows only where not even S is within it. Where
+    ceilings grow, Proposition 1 does not bound the response error; ``refit`` with the V of ``problem`` brings it down.
+
+    Parameters
+    ----------
+    problem : LayerProblem
+        The layer on its original inputs.
+    X_hat : array_like, shape (N, P)
+        Inputs of the layer in the trimmed network, same samples, a row of ones for the bias where ``problem`` has one.
+    W : array_like, shape (N, M)
+        Its trained weights; what is 0 stays 0 in S.
+
+    Returns
+    -------
+    LayerProblem
+        Inputs ``X_hat``; Y, active, penalty and activation those of ``problem``.
+
+    Raises
+    ------
+    ProblemError
+        If X_hat is not of the shape of the problem's X or holds NaN or Inf, or as in ``refit``.
+    """
+    if not isinstance(problem, LayerProblem):
+        raise ProblemError(f"cascaded takes a LayerProblem; got {type(problem).__name__}")
+    X_hat = to_array(X_hat, "X_hat")
+    if X_hat.shape != problem.X.shape:
+        raise ProblemError(
+            f"X_hat is {X_hat.shape} and the problem's X is {problem.X.shape}: the same samples must go through the same "
+            "inputs, a row of ones for the bias included"
+        )
+    moved = problem.replace(X=X_hat)
+    S = refit(moved, W).astype(X_hat.dtype)
+    V_hat = np.maximum(problem.V, S.T @ X_hat).astype(X_hat.dtype, copy=False)
+    return moved.replace(V=V_hat, epsilon=max(problem.epsilon, certify(moved, S).ball))
 
 
 def refine(problem: LayerProblem, solution: Solution, *, within: bool = False) -> Round:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from solvers import LayerProblem, ProblemError, Status, certify, refine, refit, reweighted, solve
+from solvers import LayerProblem, ProblemError, Status, cascaded, certify, refine, refit, reweighted, solve
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -281,6 +281,67 @@ def test_within_gives_back_what_it_cannot_better(random_problem):
     assert program is problem and same is solution
 
 
+# --- the cascade
+
+
+def moved_inputs(problem, seed, size=0.3):
+    """Return inputs as an imperfect layer before would give them."""
+    return problem.X + size * np.random.default_rng(seed).standard_normal(problem.X.shape)
+
+
+@given(seeds)
+def test_the_refitted_trained_weights_are_feasible_on_the_new_inputs(random_problem, kind, seed):
+    problem, W = random_problem(kind, seed)
+    X_hat = moved_inputs(problem, seed)
+    S = refit(problem.replace(X=X_hat), W)
+    ball = certify(problem.replace(X=X_hat), S).ball
+    for radius in (0.5 * ball, 2 * ball):
+        program = cascaded(problem.replace(epsilon=radius), X_hat, W)
+        assert program.epsilon == max(radius, ball)
+        judged = certify(program, S)
+        assert np.isfinite(judged.objective) and judged.ball_violation == 0 and judged.ceiling_violation <= 1e-12 * ball
+        off = ~program.active
+        assert np.array_equal(program.V[off], np.maximum(problem.V, S.T @ X_hat)[off])
+        assert np.array_equal(program.X, X_hat) and np.array_equal(program.active, problem.active)
+        assert np.shares_memory(program.Y, problem.Y) and np.array_equal(program.penalty, problem.penalty)
+        assert program.activation == problem.activation
+
+
+@given(seeds)
+def test_its_radius_grows_less_than_that_of_the_trained_weights(random_problem, seed):
+    problem, W = random_problem("linear", seed)  # least squares: the refit is below W in the ball itself
+    X_hat = moved_inputs(problem, seed)
+    assert cascaded(problem.replace(epsilon=0.0), X_hat, W).epsilon < certify(problem.replace(X=X_hat), W).ball
+
+
+def test_on_the_original_inputs_it_is_the_program_given(random_problem):
+    problem, W = random_problem("parallel", 18)
+    same = cascaded(problem, problem.X, W)
+    assert same.epsilon == problem.epsilon and not same.V[~same.active].any()
+
+
+def test_a_cascade_solves_and_its_refit_makes_up_for_the_layer_before(random_layer):
+    X, W = random_layer(19, 12, 6, 200)
+    problem = LayerProblem.parallel(X, W, 0.3)
+    X_hat = moved_inputs(problem, 19, 0.1)
+    alone = solve(problem).W
+    program = cascaded(problem, X_hat, W)
+    solution = solve(program)
+    assert solution.status is Status.SOLVED and np.count_nonzero(solution.W) < W.size
+    target = problem.replace(X=X_hat)  # the original ceilings
+    better = refit(target, solution.W)
+    errors = [certify(target, w).response_error for w in (better, solution.W)]
+    assert errors[0] < errors[1] < problem.norm
+    assert certify(target, refit(target, alone)).response_error < certify(target, alone).response_error
+
+
+def test_a_cascade_keeps_float32(random_layer):
+    X, W = random_layer(20, 12, 6, 200, np.float32)
+    problem = LayerProblem.parallel(X, W, 0.3)
+    program = cascaded(problem, moved_inputs(problem, 20).astype(np.float32), W.astype(float))
+    assert program.X.dtype == program.V.dtype == program.Y.dtype == np.float32
+
+
 # --- bad input
 
 
@@ -325,3 +386,18 @@ def test_what_is_no_program_or_no_solution(random_problem):
     for within in (False, True):
         with pytest.raises(ProblemError, match=r"\(9, 5\)"):
             refine(other, solve(problem), within=within)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem": [1, 2]}, "cascaded takes a LayerProblem; got list"),
+        ({"X_hat": np.zeros((7, 23))}, r"X_hat is \(7, 23\) and the problem's X is \(8, 23\): the same samples"),
+        ({"X_hat": np.full((8, 23), np.inf)}, "184 entries that are NaN or Inf"),
+        ({"W": np.zeros((5, 8))}, r"W must be \(N, M\) = \(8, 5\); got \(5, 8\)"),
+    ],
+)
+def test_bad_cascades(random_problem, change, message):
+    problem, W = random_problem("parallel", 0)
+    with pytest.raises(ProblemError, match=message):
+        cascaded(**{"problem": problem, "X_hat": problem.X, "W": W, **change})
