@@ -7,7 +7,7 @@ from solvers.certificate import Certificate, certify
 from solvers.errors import NetTrimError, ProblemError, SolverError
 from solvers.problem import LayerProblem
 from solvers.refine import Round, refine, refit, reweighted
-from solvers.registry import available, missing, solve
+from solvers.registry import available, kernel_cache, missing, solve, takes_start, warm_up
 from solvers.solution import Answer, Check, Solution, Status
 
 __all__ = [
@@ -23,9 +23,12 @@ __all__ = [
     "Status",
     "available",
     "certify",
+    "kernel_cache",
     "missing",
     "refine",
     "refit",
     "reweighted",
     "solve",
+    "takes_start",
+    "warm_up",
 ]

@@ -17,7 +17,7 @@ from solvers.arrays import Array, Mask, to_array
 from solvers.certificate import certify
 from solvers.errors import ProblemError
 from solvers.problem import LayerProblem
-from solvers.registry import _find, solve
+from solvers.registry import solve, takes_start
 from solvers.solution import Solution, Status
 
 RIDGE = 1e-10  # of each diagonal entry of a Gram matrix: over its rounding, far under what a Newton step must resolve
@@ -92,7 +92,7 @@ def reweighted(
     if delta is not None and not 0 < delta < float("inf"):
         raise ProblemError(f"delta must be a positive number, or None for a tenth of the median weight; got {delta}")
     first = solve(problem, backend, tol=tol, start=start, throw=throw, **options)
-    warm = _find(backend, {}).TAKES_START
+    warm = takes_start(backend)
     done = [Round(problem, first)]
     for _ in range(int(rounds)):
         last = done[-1].solution
@@ -260,7 +260,7 @@ def refine(problem: LayerProblem, solution: Solution, *, within: bool = False) -
     if within:
         base = np.where((problem.penalty > 0) & (problem.penalty < np.inf), 1.0, problem.penalty)
         inside = problem.replace(penalty=base).restricted(solution.W != 0)
-        warm = _find(solution.backend, {}).TAKES_START
+        warm = takes_start(solution.backend)
         again = solve(inside, solution.backend, tol=solution.tol, start=solution if warm else None, throw=False)
         return Round(inside, again) if again.status is Status.SOLVED else Round(problem, solution)
     W = refit(problem, solution.W)

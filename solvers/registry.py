@@ -58,6 +58,69 @@ def available() -> list[str]:
     return [name for name in _modules() if name not in absent]
 
 
+def takes_start(backend: str) -> bool:
+    """Tell whether a backend makes use of a warm start.
+
+    Parameters
+    ----------
+    backend : str
+        One of ``available()``.
+
+    Returns
+    -------
+    bool
+        Whether ``solve`` takes ``start`` with it.
+
+    Raises
+    ------
+    SolverError
+        If the backend is unknown or not installed.
+    """
+    return bool(_find(backend, {}).TAKES_START)
+
+
+def warm_up(backend: str | None = None) -> dict[str, float]:
+    """Do ahead of time what a first solve would wait for: imports, and kernels compiled or loaded from numba's cache.
+
+    Parameters
+    ----------
+    backend : str, optional
+        One of ``available()``; default, all of them.
+
+    Returns
+    -------
+    dict
+        Name to the seconds that it took; close to 0 where this process has done it before.
+
+    Raises
+    ------
+    SolverError
+        If the backend is unknown or not installed.
+    """
+    seconds = {}
+    for name in available() if backend is None else [backend]:
+        module, begin = _find(name, {}), time.perf_counter()
+        module.warm_up()
+        seconds[name] = time.perf_counter() - begin
+    return seconds
+
+
+def kernel_cache() -> str | None:
+    """Return the folder in which numba keeps compiled kernels for other processes.
+
+    Returns
+    -------
+    str or None
+        Its path; None where numba is not installed or has no folder that it can write. ``NUMBA_CACHE_DIR`` chooses another.
+    """
+    if importlib.util.find_spec("numba") is None:
+        return None
+    from solvers.backends import _kernels
+
+    path: str | None = _kernels.step.stats.cache_path
+    return path
+
+
 def solve(
     problem: LayerProblem,
     backend: str = "admm",
