@@ -19,6 +19,7 @@ import numpy as np
 from solvers.arrays import blocks, read_only
 from solvers.backends._balance import Balance
 from solvers.backends._checkpoints import checkpoints
+from solvers.backends._turns import in_turn
 from solvers.problem import LayerProblem
 from solvers.solution import Answer, Judge, start_point
 
@@ -74,6 +75,7 @@ def warm_up() -> None:
         solve(problem, judge=Judge(problem, tol), max_iter=None, start=None)
 
 
+@in_turn
 def solve(
     problem: LayerProblem,
     *,
