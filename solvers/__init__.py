@@ -5,6 +5,7 @@ Everything public is here; importing it loads NumPy alone, each backend's librar
 
 from solvers.certificate import Certificate, certify
 from solvers.errors import NetTrimError, ProblemError, SolverError
+from solvers.feasibility import least_error
 from solvers.problem import LayerProblem
 from solvers.refine import Round, refine, refit, reweighted
 from solvers.registry import available, kernel_cache, missing, solve, takes_start, warm_up
@@ -24,6 +25,7 @@ __all__ = [
     "available",
     "certify",
     "kernel_cache",
+    "least_error",
     "missing",
     "refine",
     "refit",

@@ -59,7 +59,7 @@ def reweighted(
     problem : LayerProblem
         The program.
     rounds : int, optional
-        Reweighted solves after the first; none after one that leaves no priced weight.
+        Reweighted solves after the first; none after one that leaves no priced weight or proves that there is no solution.
     delta : float, optional
         Keeps prices finite where weights are 0; in the units of U. Default: a tenth of the median ``|U_ij|`` over the
         priced survivors, anew each round.
@@ -97,7 +97,7 @@ def reweighted(
     for _ in range(int(rounds)):
         last = done[-1].solution
         penalty = _inverse(problem.penalty, last.W, delta)
-        if penalty is None:
+        if penalty is None or done[-1].solution.status is Status.INFEASIBLE:  # prices do not change that
             break
         priced = problem.replace(penalty=penalty)
         found = solve(priced, backend, tol=tol, start=last if warm else None, throw=throw, **options)
@@ -267,11 +267,12 @@ def refine(problem: LayerProblem, solution: Solution, *, within: bool = False) -
     judged = certify(problem, W, solution.dual)
     if not judged.response_error < solution.certificate.response_error:
         return Round(problem, solution)
+    missed = Status.INFEASIBLE if solution.status is Status.INFEASIBLE else Status.UNMET
     found = dataclasses.replace(
         solution,
         W=W,
         certificate=judged,
-        status=Status.SOLVED if judged.meets(solution.tol) else Status.UNMET,
+        status=Status.SOLVED if judged.meets(solution.tol) else missed,
         seconds=solution.seconds + time.perf_counter() - began,
         message="refitted on its support",
     )

@@ -20,6 +20,7 @@ from solvers import backends
 from solvers.arrays import Array
 from solvers.certificate import certify
 from solvers.errors import ProblemError, SolverError
+from solvers.feasibility import out_of_reach
 from solvers.problem import LayerProblem
 from solvers.solution import Answer, Check, Judge, Solution, Status, start_point
 
@@ -164,7 +165,9 @@ def solve(
     ProblemError
         If ``tol``, ``max_iter`` or ``start`` makes no sense.
     SolverError
-        If the backend is unknown, not installed, refuses the problem or, with ``throw``, does not meet ``tol``.
+        If the backend is unknown, not installed, refuses the problem or, with ``throw``, does not meet ``tol``. If that is
+        because no weights come within epsilon, it says so: this is looked into after a solve that left the ball violated,
+        at the cost of ``least_error``.
     """
     if not isinstance(problem, LayerProblem):
         raise ProblemError(
@@ -219,10 +222,22 @@ def _judged(
     checks: tuple[Check, ...],
     throw: bool,
 ) -> Solution:
-    """Zero what is known to be zero, certify, and decide the status."""
+    """Zero what is known to be zero, certify, and decide the status; ask whether there is a solution where that is open."""
     W = np.where(_known_zeros(problem), 0.0, answer.W).astype(answer.W.dtype) + 0  # + 0 turns -0.0 into 0.0
     certificate = certify(problem, W, answer.dual)
-    status = Status.SOLVED if certificate.meets(tol) else Status.UNMET
+    status, least = Status.SOLVED if certificate.meets(tol) else Status.UNMET, None
+    if status is Status.UNMET and not certificate.ball <= problem.epsilon:
+        least = out_of_reach(problem, W)
+    if least is not None:
+        status = Status.INFEASIBLE
+        if throw:
+            unit = problem.norm
+            raise SolverError(
+                f"backend {backend!r} cannot solve this problem, nor can any other: ||(U'X - Y)_active||_F is at least "
+                f"{least:.6g} for any weights U, and epsilon is {problem.epsilon:.6g} (relative to ||Y_active||_F: "
+                f"{least / unit:.6g} and {problem.epsilon / unit:.6g}). Raise epsilon, or kappa of a cascade; where weights "
+                f"are priced inf, allow more of them. throw=False returns the answer. {answer.message}".rstrip()
+            )
     if throw and status is Status.UNMET:
         raise SolverError(
             f"backend {backend!r} did not meet tol {tol:g} in {answer.iterations} iterations: gap {certificate.gap:.2e}, "
@@ -241,6 +256,7 @@ def _judged(
         seconds=seconds,
         checks=checks,
         message=answer.message,
+        least_error=least,
     )
 
 
