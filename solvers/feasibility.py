@@ -27,8 +27,8 @@ def least_error(problem: LayerProblem) -> float:
     no solution though ``least_error(problem) <= epsilon``; where it exceeds epsilon there is none. Combinations of inputs
     that float64 cannot tell from 0 count as 0: weights that make use of them would have to be some 1e12 times too large.
 
-    Cost: a QR factorization of the active samples for each neuron, as much as about N / 2 iterations of ``admm``; one for
-    all neurons of a linear layer. Memory: a block of samples in float64.
+    Cost: a QR factorization of the active samples and an SVD of size N for each neuron, a quarter of a second for 785 inputs
+    and 2,000 such samples; once for all neurons of a linear layer. Memory: a block of samples in float64.
 
     Parameters
     ----------
@@ -93,21 +93,23 @@ def _groups(problem: LayerProblem) -> Iterator[tuple[Mask, Any]]:
 
 def _neurons(problem: LayerProblem, rows: Mask, neurons: Any) -> Array:
     """Return the squared bounds, shape (k,), of k neurons that are active on the same samples."""
-    n, k, samples = int(rows.sum()), len(neurons), np.flatnonzero(problem.active[neurons[0]])
+    samples = np.flatnonzero(problem.active[neurons[0]])
+    seen = np.flatnonzero(rows & problem.X[:, samples].any(axis=1))
+    n, k = len(seen), len(neurons)
     R = np.zeros((0, n + k))  # of the QR factorization of [X' Y'], which stands for the samples so far
     for part in blocks(len(samples), max(1024, 4 * (n + k))):
         chosen = samples[part]
-        X, Y = problem.X[np.ix_(rows, chosen)], problem.Y[np.ix_(neurons, chosen)]
+        X, Y = problem.X[np.ix_(seen, chosen)], problem.Y[np.ix_(neurons, chosen)]
         R = np.asarray(np.linalg.qr(np.vstack([R, np.vstack([X, Y], dtype=np.float64).T]), mode="r"))
     return _squared_residuals(R[:, :n], R[:, n:])
 
 
 def _squared_residuals(A: Array, B: Array) -> Array:
-    """Return lower bounds on ``min_u ||A u - b||^2`` for the columns b of B, shape (k,)."""
-    size, largest = np.linalg.norm(A, axis=0), np.linalg.norm(B, axis=0)
-    A = A[:, size > 0] / size[size > 0]
+    """Return lower bounds on ``min_u ||A u - b||^2`` for the columns b of B, shape (k,); no column of A is 0."""
+    largest = np.linalg.norm(B, axis=0)
     if not A.size:
         return np.asarray(largest**2)
+    A = A / np.linalg.norm(A, axis=0)
     accuracy = A.shape[1] * float(np.finfo(np.float64).eps)
     basis, values, turned = np.linalg.svd(A, full_matrices=False)
     kept = values > 10 * accuracy * values[0]  # the others are the rounding of a singular value that is 0

@@ -112,13 +112,14 @@ def kernel_cache() -> str | None:
     Returns
     -------
     str or None
-        Its path; None where numba is not installed or has no folder that it can write. ``NUMBA_CACHE_DIR`` chooses another.
+        Its path; None where numba is not installed, switched off, or has no folder that it can write. ``NUMBA_CACHE_DIR``
+        chooses another.
     """
     if importlib.util.find_spec("numba") is None:
         return None
     from solvers.backends import _kernels
 
-    path: str | None = _kernels.step.stats.cache_path
+    path: str | None = getattr(getattr(_kernels.step, "stats", None), "cache_path", None)
     return path
 
 

@@ -130,6 +130,15 @@ def test_without_any_folder_the_kernels_work_and_one_warning_says_what_to_do(tmp
     assert warned[0].startswith("RuntimeWarning: numba finds no folder") and "set NUMBA_CACHE_DIR" in warned[0]
 
 
+def test_without_compilation_there_is_no_cache():
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", NOWHERE], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == ["None [[1.0, 2.0], [2.0, 3.0]]", ""]
+
+
 TOGETHER = """
 import hashlib, sys
 from concurrent.futures import ThreadPoolExecutor

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from nettrim import layers
 from nettrim.graph import LayerUse
 from nettrim.trim import trim_layer
-from solvers import LayerProblem, ProblemError, SolverError, Status, available, certify, least_error, reweighted, solve
+from solvers import (
+    LayerProblem,
+    ProblemError,
+    SolverError,
+    Status,
+    available,
+    certify,
+    feasibility,
+    least_error,
+    reweighted,
+    solve,
+)
 from solvers.feasibility import out_of_reach
 from solvers.refine import refine
 
@@ -125,6 +136,19 @@ def test_weights_that_are_known_change_no_answer(activation):
         U = np.where(problem.penalty == np.inf, 0.0, U)
         assert out_of_reach(problem.replace(epsilon=least * 0.99), U) == pytest.approx(least, rel=1e-12)
         assert out_of_reach(problem.replace(epsilon=least * 1.01), U) is None
+
+
+def test_no_neuron_is_looked_at_that_cannot_matter(random_problem, monkeypatch):
+    problem, W = random_problem("parallel", 1)
+    looked = []
+    real = feasibility._neurons
+    monkeypatch.setattr(feasibility, "_neurons", lambda *arguments: looked.append(arguments[2]) or real(*arguments))
+    U = W.copy()
+    U[:, 2] *= 1 + 2 * problem.epsilon / problem.norm  # the others keep their responses
+    U[:, 3] *= 2
+    assert ball(problem, U) > problem.epsilon
+    assert out_of_reach(problem, U) is None and looked == [[3]]
+    assert out_of_reach(problem.replace(epsilon=0.0), U) is None and len(looked) == 1 + 2
 
 
 def test_a_neuron_that_is_never_on_or_may_have_no_weight():
