@@ -23,6 +23,7 @@ import nettrim
 from nettrim import demo as demonstration
 from nettrim import store
 from nettrim.errors import ModelError
+from solvers import kernel_cache, warm_up
 
 MISSED_CERTIFICATE = 3
 
@@ -123,6 +124,16 @@ def solvers(as_json: Json = False) -> None:
     for name in sorted(reasons):
         made.add_row(name, reasons[name] or "ready")
     _show({name: {"available": not why, "reason": why or None} for name, why in sorted(reasons.items())}, made, as_json)
+
+
+@app.command()
+def warmup(as_json: Json = False) -> None:
+    """Compile, or load, ahead of time what a first solve would wait for, for every backend that is installed."""
+    seconds, cache = warm_up(), kernel_cache()
+    made = Table("backend", "seconds", caption=f"compiled kernels: {cache or 'not kept'}", caption_justify="left")
+    for name, took in seconds.items():
+        made.add_row(name, f"{took:.2f}")
+    _show({"seconds": seconds, "cache": cache}, made, as_json)
 
 
 def _built(where: str) -> nn.Module:

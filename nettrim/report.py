@@ -25,7 +25,8 @@ class LayerRow:
     activation : str or None
         ``"relu"`` or ``"linear"``, as its program was stated; None where it was not trimmed.
     status : str
-        ``"SOLVED"``, ``"UNMET"`` (the certificate was missed, so the layer was kept dense) or ``"DENSE"`` (not tried).
+        ``"SOLVED"``, ``"UNMET"`` (the certificate was missed, so the layer was kept dense), ``"INFEASIBLE"`` (proved to have
+        no solution, so kept dense too) or ``"DENSE"`` (not tried).
     note : str
         Why, where there is something to say.
     weights, weights_kept : int
@@ -99,7 +100,7 @@ class TrimResult:
     @property
     def solved(self) -> bool:
         """Whether every layer that was tried met its certificate."""
-        return all(row.status != "UNMET" for row in self.layers)
+        return all(row.status in ("SOLVED", "DENSE") for row in self.layers)
 
     @property
     def kept(self) -> float:

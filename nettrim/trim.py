@@ -167,14 +167,16 @@ def trim_layer(
     layers.write(layer, solution.W)
     judged = certify(problem, layers.read(layer), solution.dual)
     met, note = judged.meets(tol), use.note
+    unit = problem.norm or 1.0
     if not met:
         layers.write(layer, dense)
         note = f"kept dense: gap or violation above {tol:g} after {solution.iterations} iterations"
-    unit = problem.norm or 1.0
+        if solution.least_error is not None:
+            note = f"kept dense: no weights come nearer than {solution.least_error / unit:.4g}, so epsilon must be larger"
     return LayerRow(
         **_counts(use, layer),
         activation=use.activation,
-        status="SOLVED" if met else "UNMET",
+        status="SOLVED" if met else "INFEASIBLE" if solution.least_error is not None else "UNMET",
         note=note,
         samples=problem.P,
         epsilon=problem.epsilon / unit,

@@ -5,9 +5,10 @@ Everything public is here; importing it loads NumPy alone, each backend's librar
 
 from solvers.certificate import Certificate, certify
 from solvers.errors import NetTrimError, ProblemError, SolverError
+from solvers.feasibility import least_error
 from solvers.problem import LayerProblem
 from solvers.refine import Round, cascaded, refine, refit, reweighted
-from solvers.registry import available, missing, solve
+from solvers.registry import available, kernel_cache, missing, solve, takes_start, warm_up
 from solvers.solution import Answer, Check, Solution, Status
 
 __all__ = [
@@ -24,9 +25,13 @@ __all__ = [
     "available",
     "cascaded",
     "certify",
+    "kernel_cache",
+    "least_error",
     "missing",
     "refine",
     "refit",
     "reweighted",
     "solve",
+    "takes_start",
+    "warm_up",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from solvers.arrays import Array, Mask, blocks, frobenius, read_only, to_array
 from solvers.errors import ProblemError
+from solvers.feasibility import out_of_reach
 
 Activation = Literal["relu", "linear"]
 
@@ -187,16 +188,75 @@ class LayerProblem:
         ProblemError
             If gamma is below 1 or not finite, or as in the class.
         """
-        if not (np.isfinite(gamma) and gamma >= 1):
-            raise ProblemError(f"gamma, the inflation rate, must be a finite number, 1 or more; got {gamma}")
+        _check_gamma(gamma)
         X, Y = _responses(X, W)
         X_hat, V = _responses(X_hat, W, "X_hat")
-        if X_hat.shape != X.shape:
-            raise ProblemError(f"X_hat is {X_hat.shape} and X is {X.shape}: the same samples must go through both")
+        _check_same_samples(X_hat, X)
         active = Y > 0
         np.maximum(Y, 0, out=Y)
         epsilon = np.sqrt(gamma) * frobenius((V, Y), lambda v, y, on: (v - y)[on], active)
         return cls(X_hat, Y, epsilon, V=V, active=active, penalty=penalty)
+
+    @classmethod
+    def cascade_linear(
+        cls, X_hat: Any, X: Any, W: Any, gamma: float, *, kappa: float = 1.0, penalty: Any = 1.0
+    ) -> LayerProblem:
+        """State a layer without activation whose inputs come from layers already trimmed (S.5)-(S.7).
+
+        ::
+
+            minimize    sum_ij  penalty_ij |U_ij|
+            subject to  ||U'X_hat - Y||_F <= kappa sqrt(gamma) ||W'X_hat - Y||_F ,   Y = W'X
+
+        The trained weights are feasible where ``kappa^2 gamma >= 1``. A smaller kappa asks for responses nearer than theirs,
+        with which the errors of the layers before are made up for in part; there may be no such weights.
+
+        Parameters
+        ----------
+        X_hat : array_like, shape (N, P)
+            Inputs of the layer in the trimmed network.
+        X : array_like, shape (N, P)
+            Inputs of the layer in the original network, same samples.
+        W : array_like, shape (N, M)
+            Its trained weights.
+        gamma : float
+            Inflation rate, at least 1.
+        kappa : float, optional
+            Risk coefficient, over 0 and at most 1.
+        penalty : float or array_like, optional
+            As in the class.
+
+        Returns
+        -------
+        LayerProblem
+            Inputs ``X_hat``; ``Y`` from the original network, every pair active.
+
+        Raises
+        ------
+        ProblemError
+            If gamma or kappa is out of its range, if no weights come that near (the least kappa is named), or as in the
+            class.
+        """
+        _check_gamma(gamma)
+        if not 0 < kappa <= 1:
+            raise ProblemError(f"kappa, the risk coefficient, must be over 0 and at most 1; got {kappa}")
+        X, Y = _responses(X, W)
+        X_hat, Z = _responses(X_hat, W, "X_hat")
+        _check_same_samples(X_hat, X)
+        widest = float(np.sqrt(gamma)) * frobenius((Z, Y), lambda z, y: z - y)
+        problem = cls(X_hat, Y, kappa * widest, penalty=penalty, activation="linear")
+        if kappa**2 * gamma >= 1 and not (problem.penalty == np.inf).any():
+            return problem
+        least = out_of_reach(problem)
+        if least is not None:
+            needed = np.ceil(least / widest * 1e4) / 1e4 if widest > 0 else np.inf
+            way = f"kappa must be at least {needed:.4f}"
+            way = way if needed <= 1 else "no kappa up to 1 will do; raise gamma, or price fewer weights inf"
+            raise ProblemError(
+                f"kappa={kappa:g} asks for responses within {problem.epsilon:.6g} of Y, and no weights on these inputs come "
+                f"nearer than {least:.6g}: {way}"
+            )
+        return problem
 
     @classmethod
     def from_activations(
@@ -335,6 +395,16 @@ class LayerProblem:
         if keep.dtype != bool or keep.shape != (self.N, self.M):
             raise ProblemError(f"mask must be bool of shape {(self.N, self.M)}; got {keep.dtype} of shape {keep.shape}")
         return self.replace(penalty=np.where(keep, self.penalty, np.inf))
+
+
+def _check_gamma(gamma: float) -> None:
+    if not (np.isfinite(gamma) and gamma >= 1):
+        raise ProblemError(f"gamma, the inflation rate, must be a finite number, 1 or more; got {gamma}")
+
+
+def _check_same_samples(X_hat: Array, X: Array) -> None:
+    if X_hat.shape != X.shape:
+        raise ProblemError(f"X_hat is {X_hat.shape} and X is {X.shape}: the same samples must go through both")
 
 
 def _responses(X: Any, W: Any, name: str = "X") -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ from solvers.arrays import Array, Mask, to_array
 from solvers.certificate import certify
 from solvers.errors import ProblemError
 from solvers.problem import LayerProblem
-from solvers.registry import _find, solve
+from solvers.registry import solve, takes_start
 from solvers.solution import Solution, Status
 
 RIDGE = 1e-10  # of each diagonal entry of a Gram matrix: over its rounding, far under what a Newton step must resolve
@@ -59,7 +59,7 @@ def reweighted(
     problem : LayerProblem
         The program.
     rounds : int, optional
-        Reweighted solves after the first; none after one that leaves no priced weight.
+        Reweighted solves after the first; none after one that leaves no priced weight or proves that there is no solution.
     delta : float, optional
         Keeps prices finite where weights are 0; in the units of U. Default: a tenth of the median ``|U_ij|`` over the
         priced survivors, anew each round.
@@ -92,12 +92,12 @@ def reweighted(
     if delta is not None and not 0 < delta < float("inf"):
         raise ProblemError(f"delta must be a positive number, or None for a tenth of the median weight; got {delta}")
     first = solve(problem, backend, tol=tol, start=start, throw=throw, **options)
-    warm = _find(backend, {}).TAKES_START
+    warm = takes_start(backend)
     done = [Round(problem, first)]
     for _ in range(int(rounds)):
         last = done[-1].solution
         penalty = _inverse(problem.penalty, last.W, delta)
-        if penalty is None:
+        if penalty is None or done[-1].solution.status is Status.INFEASIBLE:  # prices do not change that
             break
         priced = problem.replace(penalty=penalty)
         found = solve(priced, backend, tol=tol, start=last if warm else None, throw=throw, **options)
@@ -304,18 +304,19 @@ def refine(problem: LayerProblem, solution: Solution, *, within: bool = False) -
     if within:
         base = np.where((problem.penalty > 0) & (problem.penalty < np.inf), 1.0, problem.penalty)
         inside = problem.replace(penalty=base).restricted(solution.W != 0)
-        warm = _find(solution.backend, {}).TAKES_START
+        warm = takes_start(solution.backend)
         again = solve(inside, solution.backend, tol=solution.tol, start=solution if warm else None, throw=False)
         return Round(inside, again) if again.status is Status.SOLVED else Round(problem, solution)
     W = refit(problem, solution.W)
     judged = certify(problem, W, solution.dual)
     if not judged.response_error < solution.certificate.response_error:
         return Round(problem, solution)
+    missed = Status.INFEASIBLE if solution.status is Status.INFEASIBLE else Status.UNMET
     found = dataclasses.replace(
         solution,
         W=W,
         certificate=judged,
-        status=Status.SOLVED if judged.meets(solution.tol) else Status.UNMET,
+        status=Status.SOLVED if judged.meets(solution.tol) else missed,
         seconds=solution.seconds + time.perf_counter() - began,
         message="refitted on its support",
     )

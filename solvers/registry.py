@@ -19,6 +19,7 @@ import numpy as np
 from solvers import backends
 from solvers.arrays import Array
 from solvers.errors import ProblemError, SolverError
+from solvers.feasibility import out_of_reach
 from solvers.problem import LayerProblem
 from solvers.solution import Answer, Check, Judge, Solution, Status, start_point
 
@@ -55,6 +56,70 @@ def available() -> list[str]:
     """
     absent = missing()
     return [name for name in _modules() if name not in absent]
+
+
+def takes_start(backend: str) -> bool:
+    """Tell whether a backend makes use of a warm start.
+
+    Parameters
+    ----------
+    backend : str
+        One of ``available()``.
+
+    Returns
+    -------
+    bool
+        Whether ``solve`` takes ``start`` with it.
+
+    Raises
+    ------
+    SolverError
+        If the backend is unknown or not installed.
+    """
+    return bool(_find(backend, {}).TAKES_START)
+
+
+def warm_up(backend: str | None = None) -> dict[str, float]:
+    """Do ahead of time what a first solve would wait for: imports, and kernels compiled or loaded from numba's cache.
+
+    Parameters
+    ----------
+    backend : str, optional
+        One of ``available()``; default, all of them.
+
+    Returns
+    -------
+    dict
+        Name to the seconds that it took; close to 0 where this process has done it before.
+
+    Raises
+    ------
+    SolverError
+        If the backend is unknown or not installed.
+    """
+    seconds = {}
+    for name in available() if backend is None else [backend]:
+        module, begin = _find(name, {}), time.perf_counter()
+        module.warm_up()
+        seconds[name] = time.perf_counter() - begin
+    return seconds
+
+
+def kernel_cache() -> str | None:
+    """Return the folder in which numba keeps compiled kernels for other processes.
+
+    Returns
+    -------
+    str or None
+        Its path; None where numba is not installed, switched off, or has no folder that it can write. ``NUMBA_CACHE_DIR``
+        chooses another.
+    """
+    if importlib.util.find_spec("numba") is None:
+        return None
+    from solvers.backends import _kernels
+
+    path: str | None = getattr(getattr(_kernels.step, "stats", None), "cache_path", None)
+    return path
 
 
 def solve(
@@ -100,7 +165,9 @@ def solve(
     ProblemError
         If ``tol``, ``max_iter`` or ``start`` makes no sense.
     SolverError
-        If the backend is unknown, not installed, refuses the problem or, with ``throw``, does not meet ``tol``.
+        If the backend is unknown, not installed, refuses the problem or, with ``throw``, does not meet ``tol``. If that is
+        because no weights come within epsilon, it says so: this is looked into after a solve that left the ball violated,
+        at the cost of ``least_error``.
     """
     if not isinstance(problem, LayerProblem):
         raise ProblemError(
@@ -147,11 +214,23 @@ def _find(backend: str, options: dict[str, Any]) -> ModuleType:
 
 
 def _judged(judge: Judge, answer: Answer, backend: str, seconds: float, throw: bool) -> Solution:
-    """Zero what is known to be zero, certify, and decide the status."""
+    """Zero what is known to be zero, certify, and decide the status; ask whether there is a solution where that is open."""
     problem, tol = judge.problem, judge.tol
     W = np.where(_known_zeros(problem), 0.0, answer.W).astype(answer.W.dtype) + 0  # + 0 turns -0.0 into 0.0
     certificate = judge.verdict(W, answer.dual)
-    status = Status.SOLVED if certificate.meets(tol) else Status.UNMET
+    status, least = Status.SOLVED if certificate.meets(tol) else Status.UNMET, None
+    if status is Status.UNMET and not certificate.ball <= problem.epsilon:
+        least = out_of_reach(problem, W)
+    if least is not None:
+        status = Status.INFEASIBLE
+        if throw:
+            unit = problem.norm
+            raise SolverError(
+                f"backend {backend!r} cannot solve this problem, nor can any other: ||(U'X - Y)_active||_F is at least "
+                f"{least:.6g} for any weights U, and epsilon is {problem.epsilon:.6g} (relative to ||Y_active||_F: "
+                f"{least / unit:.6g} and {problem.epsilon / unit:.6g}). Raise epsilon, or kappa of a cascade; where weights "
+                f"are priced inf, allow more of them. throw=False returns the answer. {answer.message}".rstrip()
+            )
     if throw and status is Status.UNMET:
         raise SolverError(
             f"backend {backend!r} did not meet tol {tol:g} in {answer.iterations} iterations: gap {certificate.gap:.2e}, "
@@ -170,6 +249,7 @@ def _judged(judge: Judge, answer: Answer, backend: str, seconds: float, throw: b
         seconds=seconds,
         checks=tuple(judge.checks),
         message=answer.message,
+        least_error=least,
     )
 
 

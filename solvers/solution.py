@@ -18,10 +18,11 @@ from solvers.problem import LayerProblem
 
 
 class Status(enum.Enum):
-    """The verdict, decided by the certificate and by nothing else; the values are sentences for the user."""
+    """The verdict, decided by what is proved and by nothing else; the values are sentences for the user."""
 
     SOLVED = "The duality gap and both violations are within the tolerance."
     UNMET = "The gap or a violation exceeds the tolerance: raise max_iter, loosen tol, or try another backend."
+    INFEASIBLE = "No weights come within epsilon of the responses, by any backend: raise epsilon, or kappa of a cascade."
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +150,7 @@ class Solution:
     dual : ndarray, shape (M, P), or None
         The backend's guess at the multipliers: ``certify(problem, W, dual)`` gives the certificate again.
     status : Status
-        Whether the certificate meets ``tol``.
+        Whether the certificate meets ``tol`` and, if not, whether any could.
     certificate : Certificate
         Gap and violations in float64, recomputed from the data.
     tol : float
@@ -164,6 +165,8 @@ class Solution:
         The certificates seen on the way, with iterations and seconds.
     message : str
         The backend's own word, for the record only.
+    least_error : float or None
+        Where the status is INFEASIBLE, what no weights get below (``solvers.least_error``).
     """
 
     W: Array
@@ -176,6 +179,7 @@ class Solution:
     seconds: float
     checks: tuple[Check, ...] = ()
     message: str = ""
+    least_error: float | None = None
 
     def __repr__(self) -> str:
         """Return one line with what matters."""

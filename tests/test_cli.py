@@ -1,22 +1,39 @@
 """The command line, run as a user runs it: a fresh process, a temporary folder, and the exit codes that are promised."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+import solvers
 from nettrim import load
+from solvers.backends import _kernels
 from tests.networks import samples, small
 
+ROOT = Path(solvers.__file__).parent.parent
+SOLVES = """
+import numpy as np
+from solvers import LayerProblem, solve
+rng = np.random.default_rng(0)
+for dtype in (np.float32, np.float64):
+    X, H, W = (rng.standard_normal(shape).astype(dtype) for shape in ((9, 60), (9, 60), (9, 5)))
+    for make, args in ((LayerProblem.parallel, (X, W, 0.2)), (LayerProblem.linear, (X, W, 0.2)),
+                       (LayerProblem.parallel, (X, W, 0.0)), (LayerProblem.cascade, (X + H / 5, X, W, 1.1))):
+        for tol in (1e-3, 1e-6):
+            solve(make(*args), tol=tol, throw=False, max_iter=300)
+"""
+KERNELS = {f"_kernels.{name}" for name, thing in vars(_kernels).items() if hasattr(thing, "py_func")}
 FACTORY = "from tests.networks import small\ndef number():\n    return 7\n"
 
 
-def nettrim(*arguments, cwd):
+def nettrim(*arguments, cwd, env=None):
     command = [sys.executable, "-m", "nettrim.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture
@@ -98,6 +115,28 @@ def test_solvers_and_version(tmp_path):
     assert "reference" in nettrim("solvers", cwd=tmp_path).stdout
     assert nettrim("--version", cwd=tmp_path).stdout.strip()
     assert nettrim("prune", cwd=tmp_path).returncode == 2
+
+
+def test_warmup_fills_the_cache_that_it_names(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = nettrim("warmup", "--json", cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout)
+    assert list(first["seconds"]) == solvers.available() and min(first["seconds"].values()) >= 0
+    folder = Path(first["cache"])
+    assert folder.is_relative_to(tmp_path / "cache")
+    files = {file.name: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert {name.split("-")[0] for name in files} == KERNELS
+    again = nettrim("warmup", cwd=tmp_path, env=environment)
+    assert again.returncode == 0, again.stderr
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == files  # loaded, not compiled
+    assert all(name in again.stdout for name in solvers.available())
+    assert str(tmp_path) in again.stdout.replace("\n", "")
+    done = subprocess.run(
+        [sys.executable, "-c", SOLVES], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert {file.name: file.stat().st_mtime_ns for file in folder.iterdir()} == files  # nothing was left to compile
 
 
 def test_demo_writes_its_report_and_its_picture(tmp_path):

@@ -5,11 +5,12 @@ elsewhere), the reflected point is 2g - s and r = 2g - s - T its offset from the
 program. No kernel runs its own threads: callers may be joblib workers.
 """
 
-import numba
 import numpy as np
 
+from solvers.backends._compiled import compiled
+
 # Reassociation lets the sums vectorize; the order is fixed by the compiled code, so the same call gives the same bytes.
-_jit = numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+_jit = compiled(nogil=True, fastmath={"reassoc", "contract", "nsz"})
 
 
 @_jit

@@ -21,6 +21,7 @@ from solvers.arrays import Array, read_only
 from solvers.backends._balance import Balance
 from solvers.backends._checkpoints import checkpoints
 from solvers.backends._memory import Plan, copied, plan, targets_as_is
+from solvers.backends._turns import in_turn
 from solvers.errors import SolverError
 from solvers.problem import LayerProblem
 from solvers.solution import Answer, Judge, start_point
@@ -85,6 +86,7 @@ def warm_up() -> None:
         solve(problem, judge=Judge(problem, tol), max_iter=None, start=None)
 
 
+@in_turn
 def solve(
     problem: LayerProblem,
     *,

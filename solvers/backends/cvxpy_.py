@@ -136,6 +136,9 @@ def solve(
             program.solve(solver=solver.upper(), **settings)
     except cp.SolverError as error:
         raise SolverError(f"{solver} through CVXPY failed: {error}") from error
+    if U.value is None and program.status in (cp.INFEASIBLE, cp.INFEASIBLE_INACCURATE):
+        word = f"{solver}: {program.status}"  # a word only: whether it is so is proved elsewhere, or not
+        return Answer(np.zeros(penalty.shape), None, program.solver_stats.num_iters or 0, word)
     if U.value is None:
         raise SolverError(f"{solver} through CVXPY returned no weights; its status is {program.status!r}")
     W = np.where(np.abs(U.value) < zero_below * np.abs(U.value).max(), 0.0, U.value) * (unit / c0)
