@@ -12,6 +12,7 @@ pytest.importorskip("numba")
 
 from solvers.backends import _finish, _kernels, _lapack, _neuron, _reduced, admm
 from solvers.backends._iteration import OnGram, OnSamples, gram
+from solvers.backends._memory import plan
 from solvers.backends._neuron import LinearNeuron, Neuron
 
 
@@ -124,9 +125,9 @@ def test_a_linear_layer_iterates_the_same_on_its_gram_matrix(random_layer):
     problem = LayerProblem.linear(X, W, 0.2)
     G, C = _kernels.mirror(gram(X).T), X @ problem.Y.T
     np.testing.assert_allclose(G, X @ X.T, rtol=1e-12)
-    on = np.ones(problem.Y.shape, bool)
-    samples = OnSamples(X, problem.Y, on, problem.epsilon, problem.penalty, 3.0)
-    matrix = OnGram(X, problem.Y, G, C, float(np.sum(problem.Y**2)), problem.epsilon, problem.penalty, 3.0)
+    on, room = np.ones(problem.Y.shape, bool), plan(problem, np.float64, None, gram=True)
+    samples = OnSamples(X, problem.Y, on, problem.epsilon, problem.penalty, 3.0, room)
+    matrix = OnGram(X, problem.Y, G, C, float(np.sum(problem.Y**2)), problem.epsilon, problem.penalty, 3.0, room)
     for steps in (samples, matrix):
         steps.begin(0.5 * W, None)
     for k in range(25):

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from solvers.arrays import Array
 from solvers.backends._layer import Layer
 from solvers.backends._reduced import Face
+from solvers.backends._turns import blas_threads, libraries
 from solvers.certificate import Certificate
 from solvers.solution import Judge
 
@@ -169,12 +169,11 @@ def over_threads(call: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     if len(items) <= FEW:
         yield from map(call, items)
         return
-    controller = ThreadpoolController()
-    threads = max((library["num_threads"] for library in controller.info() if library["user_api"] == "blas"), default=1)
+    threads = blas_threads()
     if threads == 1:
         yield from map(call, items)
         return
-    with controller.limit(limits=1, user_api="blas"):
+    with libraries().limit(limits=1, user_api="blas"):
         pool = ThreadPoolExecutor(threads)
         try:
             yield from pool.map(call, items)

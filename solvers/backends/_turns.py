@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -32,11 +32,23 @@ def in_turn(solve: Callable[..., Result]) -> Callable[..., Result]:
 
     @functools.wraps(solve)
     def wait(*args: object, **options: object) -> Result:
-        from threadpoolctl import threadpool_info
-
         with _turn:  # asked in here, where nobody's limit is in force
-            if any(library["user_api"] == "blas" and library["num_threads"] > 1 for library in threadpool_info()):
+            if blas_threads() > 1:
                 return solve(*args, **options)
         return solve(*args, **options)
 
     return wait
+
+
+def blas_threads() -> int:
+    """Return how many threads BLAS may use now."""
+    return max((library["num_threads"] for library in libraries().info() if library["user_api"] == "blas"), default=1)
+
+
+@functools.cache
+def libraries() -> Any:
+    """Return threadpoolctl's view of this process, made once: NumPy's and SciPy's BLAS are loaded when a solve begins."""
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -21,7 +21,7 @@ from solvers.arrays import Array, read_only
 from solvers.backends._balance import Balance
 from solvers.backends._checkpoints import checkpoints
 from solvers.backends._memory import Plan, copied, plan, targets_as_is
-from solvers.backends._turns import in_turn
+from solvers.backends._turns import blas_threads, in_turn
 from solvers.errors import SolverError
 from solvers.problem import LayerProblem
 from solvers.solution import Answer, Judge, start_point
@@ -141,7 +141,7 @@ def solve(
     real = np.dtype(dtype or ("float32" if rough else "float64")).type
     # At radius 0 the squares of a Gram matrix would cost half the digits of the equations that must hold.
     gram = problem.activation == "linear" and problem.epsilon > 0
-    room = plan(problem, real, memory_limit, gram=gram)
+    room = plan(problem, real, memory_limit, gram=gram, threads=blas_threads())
     if memory_limit is not None and room.memory > memory_limit:
         raise SolverError(
             f"memory_limit is {memory_limit:.4g} bytes, but one neuron at a time needs {room.least:.4g}: raise it to that "
