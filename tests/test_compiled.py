@@ -145,16 +145,19 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 import numpy as np
 from solvers import LayerProblem, solve
+from solvers.backends import admm
 
-threads = int(sys.argv[1])
+threads, few = int(sys.argv[1]), sys.argv[2] == "few"
+if few:
+    admm.warm_up = lambda: None  # so that the solves compile what they need as they need it, and no more
 ready = Barrier(threads)
 
 def work(_):
     rng = np.random.default_rng(0)
     X, W = rng.standard_normal((60, 400)), rng.standard_normal((60, 40))
     ready.wait()
-    answers = [solve(make(X, W, 0.1), "admm", tol=tol)
-               for make, tol in ((LayerProblem.parallel, 1e-3), (LayerProblem.linear, 1e-6))]
+    kinds = [(LayerProblem.parallel, 1e-3)] if few else [(LayerProblem.parallel, 1e-3), (LayerProblem.linear, 1e-6)] * 2
+    answers = [solve(make(X, W, 0.1), "admm", tol=tol) for make, tol in kinds]
     return hashlib.sha256(b"".join(a.W.tobytes() + a.dual.tobytes() for a in answers)).hexdigest()
 
 with ThreadPoolExecutor(threads) as pool:
@@ -162,20 +165,32 @@ with ThreadPoolExecutor(threads) as pool:
 """
 
 
-def test_many_who_compile_at_once_get_what_one_alone_gets(tmp_path):
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONWARNINGS": "error", "OPENBLAS_NUM_THREADS": "2"}
+@pytest.fixture
+def crowd():
+    """Return ``crowd(processes, threads, size, **environment)``: what the threads of all of them found, run at once."""
 
-    def begin(threads):
-        command = [sys.executable, "-c", TOGETHER, str(threads)]
+    def run(processes, threads, size, **environment):
+        command = [sys.executable, "-c", TOGETHER, str(threads), size]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return running.enter_context(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
+        environment = os.environ | {"PYTHONWARNINGS": "error", "OPENBLAS_NUM_THREADS": "2"} | environment
+        found = []
+        with contextlib.ExitStack() as running:
+            start = [subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) for _ in range(processes)]
+            begun = [running.enter_context(process) for process in start]
+            for process in begun:
+                out, error = process.communicate(timeout=300)
+                assert process.returncode == 0, error
+                found += out.split()
+        return found
 
-    def end(process):
-        out, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error
-        return out.split()
+    return run
 
-    with contextlib.ExitStack() as running:
-        crowd = [begin(2) for _ in range(4)]
-        found = [digest for process in crowd for digest in end(process)]
-        assert len(found) == 8 and set(found) == set(end(begin(1)))
+
+def test_many_who_compile_at_once_get_what_one_alone_gets(tmp_path, crowd):
+    found = crowd(4, 2, "few", NUMBA_CACHE_DIR=str(tmp_path))
+    assert len(found) == 8 and set(found) == set(crowd(1, 1, "few", NUMBA_CACHE_DIR=str(tmp_path)))
+
+
+def test_threads_of_one_process_get_what_one_alone_gets(crowd):
+    found = crowd(1, 4, "more")
+    assert len(found) == 4 and set(found) == set(crowd(1, 1, "more"))

@@ -58,8 +58,6 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
 
     def decorate(function: Any) -> Any:
         kernel = numba.njit(**options)(function)
-        if kernel is function:  # under NUMBA_DISABLE_JIT
-            return function
         try:
             kernel._cache = KernelCache(function)  # as cache=True does, with a class of numba's
         except RuntimeError:
