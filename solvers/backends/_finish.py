@@ -165,15 +165,14 @@ def over_threads(call: Callable[[Item], Result], items: Iterable[Item]) -> Itera
     object
         The results.
     """
-    items = list(items)
-    if len(items) <= FEW:
-        yield from map(call, items)
-        return
-    threads = blas_threads()
+    items, threads = list(items), blas_threads()
     if threads == 1:
         yield from map(call, items)
         return
     with libraries().limit(limits=1, user_api="blas"):
+        if len(items) <= FEW:
+            yield from map(call, items)
+            return
         pool = ThreadPoolExecutor(threads)
         try:
             yield from pool.map(call, items)

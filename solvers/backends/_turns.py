@@ -11,18 +11,22 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from solvers.problem import LayerProblem
+
+SMALL = 5e7  # multiplications in the largest product, a few milliseconds: to wake and to await a thread may take longer
+
 Result = TypeVar("Result")
 
 _turn = threading.RLock()  # a callback of the judge may solve another problem
 
 
 def in_turn(solve: Callable[..., Result]) -> Callable[..., Result]:
-    """Return a function that has BLAS to itself while it runs, unless BLAS has one thread only.
+    """Return a function that has BLAS to itself while it runs, with one thread of it where the problem is small.
 
     Parameters
     ----------
     solve : callable
-        Any function.
+        Takes a LayerProblem, and more.
 
     Returns
     -------
@@ -31,11 +35,13 @@ def in_turn(solve: Callable[..., Result]) -> Callable[..., Result]:
     """
 
     @functools.wraps(solve)
-    def wait(*args: object, **options: object) -> Result:
+    def wait(problem: LayerProblem, **options: object) -> Result:
         with _turn:  # asked in here, where nobody's limit is in force
             if blas_threads() > 1:
-                return solve(*args, **options)
-        return solve(*args, **options)
+                small = problem.N * problem.M * max(problem.N, problem.P) < SMALL
+                with libraries().limit(limits=1 if small else None, user_api="blas"):
+                    return solve(problem, **options)
+        return solve(problem, **options)
 
     return wait
 
