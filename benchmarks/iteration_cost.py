@@ -28,6 +28,7 @@ from benchmarks.real_layers import LAYERS, layer_problem, network
 from nettrim.data import load
 from solvers import LayerProblem, certify, solve
 from solvers.backends import admm
+from solvers.backends._memory import plan
 
 RATIO, SHARE = 1.3, 0.05  # targets: an iteration over its products, certificates over a solve, both at most
 
@@ -41,7 +42,7 @@ def seconds(work: Callable[[], Any]) -> float:
 def iteration(problem: LayerProblem, repeats: int) -> dict[str, Any]:
     """Return the median seconds of an iteration in float32, of its two products, and the ratio."""
     admm.warm_up()
-    steps, _ = admm._relu(problem, np.float32, None)
+    steps, _ = admm._relu(problem, np.float32, None, plan(problem, np.float32, None, gram=False))
     W, Z, U = steps.W.copy(), steps.g.copy(), np.empty_like(steps.W)
     ahead = np.empty_like(Z)
 

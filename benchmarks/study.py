@@ -28,6 +28,7 @@ from nettrim.layers import read
 from solvers import LayerProblem, reweighted, solve
 from solvers.backends import admm
 from solvers.backends._checkpoints import checkpoints
+from solvers.backends._memory import plan
 from solvers.certificate import certify
 from solvers.solution import start_point
 
@@ -38,7 +39,7 @@ GAIN = 0.95  # of the default, which one median must come down to where no ratio
 
 def alone(problem: LayerProblem, variant: Variant, start: Any, limit: int) -> dict[str, int | None]:
     """Count the iterations to each tolerance without a finish; None where the limit comes first."""
-    steps, _ = admm._relu(problem, np.float32, None)
+    steps, _ = admm._relu(problem, np.float32, None, plan(problem, np.float32, None, gram=False))
     W, L = start_point(start, problem)
     if W is not None:
         steps.begin(W, L)

@@ -453,7 +453,7 @@ def test_warm_start_from_other_samples_and_from_weights(random_layer, consistent
     problem = LayerProblem.parallel(X, W, 0.1)
     cold = solve(problem, backend)
     elsewhere = solve(LayerProblem.parallel(X[:, :30], W, 0.1), backend)  # its dual does not fit and is left behind
-    for start in (elsewhere, W, W.tolist()):
+    for start in (elsewhere, W, W.tolist(), np.asfortranarray(W)):
         warm = solve(problem, backend, start=start)
         begun = [solve(problem, backend, max_iter=1, start=s, throw=False).certificate for s in (start, None)]
         assert begun[0] != begun[1]  # it did start elsewhere

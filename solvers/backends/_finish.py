@@ -125,19 +125,21 @@ class Finish:
 
     def _look(self, pull: Array, sums: Array, tol: float) -> float:
         """Mark the neurons that miss their own conditions; return the layer's miss, in units of the tolerance."""
-        ratio, objective = np.zeros(len(self.faces)), 0.0
+        ratio, own, objective = np.zeros(len(self.faces)), np.zeros(len(self.faces)), 0.0
         for m, u in enumerate(self.W.T):
             price = self.price[:, m]
             priced = (price > 0) & (price < np.inf)
             ratio[m] = (np.abs(pull[priced, m]) / price[priced]).max(initial=0.0)
-            objective += float(np.abs(u[priced]) @ price[priced])
+            cost = float(np.abs(u[priced]) @ price[priced])
+            own[m] = cost + float(u[priced] @ pull[priced, m])  # complementary slackness: 0 at a solution
+            objective += cost
         scale = 1 / np.maximum(ratio, 1.0)  # by which a neuron's dual fits its prices
         squares, gain = sums[:, 0] / self.tau, sums[:, 2]  # squares: epsilon / ||L_active|| is tau
         bound = float(scale @ gain) - self.epsilon * float(np.sqrt((scale**2) @ squares / self.tau))
         lost = (1 - scale) * np.abs(gain - squares) + (1 - scale) ** 2 * squares
         turned = [face is None or bool((face.multipliers(self.tau) < 0).any()) for face in self.faces]
-        allowed = (SHARE * tol * self.epsilon) ** 2 / len(self.faces)
-        self.dirty = self.active & ((lost > SHARE * tol * objective / len(lost)) | (sums[:, 1] > 4 * allowed) | turned)
+        share, allowed = SHARE * tol * objective / len(lost), (SHARE * tol * self.epsilon) ** 2 / len(lost)
+        self.dirty = self.active & ((lost > share) | (np.abs(own) > share) | (sums[:, 1] > 4 * allowed) | turned)
         residual, excess = np.sqrt(sums[:, :2].sum(axis=0))
         return float(
             max(

@@ -98,7 +98,7 @@ class OnSamples:
         """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution; L may be that of ``dual``."""
         if not self.inverse.size:  # given up by ``rest``; coming back is rare, and costs a few iterations
             self.inverse, self.metric = graph_inverse(gram(self.X), self.real)
-        self.W = np.array(W, self.real)
+        self.W = np.array(W, self.real, order="C")
         self.s2, self.residual, self.moved = self.W.copy(), np.empty_like(self.W), np.empty_like(self.W)
         self.s1 = self.plan.array(self.T.shape, self.real)
         if L is not None:

@@ -36,7 +36,7 @@ TAKES_START = True
 
 _log = logging.getLogger("solvers")
 
-# Chosen by hand on the first two layers of LeNet-300-100 at epsilon 0.05 to 0.3; no study stands behind them yet.
+# Chosen by hand on the first two layers of LeNet-300-100; benchmarks/results/study.md shows what other choices do.
 RELAXATION = 1.9
 LATE, LATE_RELAXATION = 500, 1.6
 NEAR = 0.05  # gap or violation below which the iteration goes on from where its first finish came to
