@@ -122,8 +122,8 @@ def table(summaries: list[dict[str, Any]], rows: list[dict[str, Any]], args: arg
     lines += [
         "",
         "Each change alone, in multiples of the default, median / worst over the programs; in brackets the misses of the",
-        "variant, if any, a miss entering at the limit. Seconds are of CPU, of the whole; how rough they are shows",
-        "where the balance is another one, which does the same work as the default up to its first finish.",
+        "variant, where it has any, a miss entering at the limit. Seconds are of CPU, for the whole; their noise shows",
+        "without balance, where the work is the default's up to the first finish.",
         f"To be taken up: no ratio of iterations above 1, one median at most {GAIN:g}, the median of seconds at most 1.",
         "",
         f"| change | programs | {' | '.join(MEASURES)} | kept? |",
