@@ -243,3 +243,34 @@ def test_a_warm_start_with_a_dual_is_finished_at_once(random_layer):
     warm = solve(nearby, tol=1e-5, start=first)
     assert warm.iterations < admm.FIRST_FINISH <= first.iterations
     assert certify(nearby, warm.W, warm.dual).meets(1e-5)
+
+
+def test_a_neuron_of_a_free_bias_alone_is_solved():
+    # 40 ceilings at 0, all the same column of ones, while the 10 responses pull the bias to 0.2: the answer is 0. No price
+    # tells the size of a step here, only the energies do.
+    ones = np.ones((1, 40))
+    program = _reduced.Reduced(
+        np.array([0]), np.arange(40), np.array([[10.0]]), np.array([2.0]), ones, np.zeros(40), np.zeros(1), 0.5, 1.0, 1e-6
+    )
+    face = program.enter(np.array([0.2]), np.zeros(40))
+    assert abs(face.weights(1.0)).max(initial=0.0) <= 0.2e-3  # within a step of 150 that contract by more than a percent
+    assert face.multipliers(1.0).sum() == pytest.approx(2.0, rel=1e-2)  # stationarity: H 0 - h + sum of multipliers = 0
+
+
+def test_a_neuron_whose_slackness_is_broken_is_not_settled(random_layer):
+    # A dual that stays below the prices of weights that are not 0: no price, sign or ceiling is exceeded.
+    problem = LayerProblem.linear(*random_layer(0, 7, 4, 40), 0.2)
+    solution = solve(problem, tol=1e-9)
+    layer = admm._linear(problem, np.float64, None, plan(problem, np.float64, None, gram=True))[1]
+    tau = problem.epsilon / solution.certificate.ball_multiplier
+    finish = _finish.Finish(layer, np.ones((7, 4)), problem.epsilon, solution.W, tau, np.ones(4, bool))
+    pull = problem.X @ solution.dual.T
+    sums = np.stack([np.full(4, 1.0), np.zeros(4), -np.einsum("mp,mp->m", solution.dual, problem.Y)], axis=1)
+    sums[:, 0] = tau**2 * np.einsum("mp,mp->m", solution.dual, solution.dual)
+    finish.faces = [
+        finish.layer.neuron(m, 1e-9).solve(tau, solution.W[:, m], solution.dual[m], pull[:, m], None, 1e-9) for m in range(4)
+    ]
+    finish._look(pull, sums, 1e-6)
+    assert not finish.dirty.any()
+    finish._look(pull * np.array([1, 1, 0.9, 1]), sums, 1e-6)
+    assert finish.dirty.tolist() == [False, False, True, False]

@@ -196,8 +196,8 @@ class Reduced:
         energy = float(self.H.trace()) / len(u)
         nonzero = np.abs(u[u != 0])
         typical = float(nonzero.mean()) if len(nonzero) else float(np.sqrt(self.squared / max(energy, 1e-300) / len(u)))
-        r1 = ADMM_WEIGHT * self.tau * float(self.price.mean()) / max(typical, 1e-300)
-        r1 = float(np.clip(r1, 1e-9 * energy, 1e3 * energy)) or 1.0
+        price = self.tau * float(self.price.mean()) / max(typical, 1e-300) or energy  # free weights alone have no price
+        r1 = float(np.clip(ADMM_WEIGHT * price, 1e-9 * energy, 1e3 * energy)) or 1.0
         off = float(np.vdot(self.X, self.X))
         return r1, (r1 * self.X.size / off if off > 0 else r1)
 
