@@ -18,11 +18,13 @@ from solvers import (
     available,
     cascaded,
     certify,
+    least_error,
     missing,
     refine,
     refit,
     reweighted,
     solve,
+    warm_up,
 )
 
 __version__ = version("nettrim")
@@ -42,6 +44,7 @@ __all__ = [
     "available",
     "cascaded",
     "certify",
+    "least_error",
     "load",
     "missing",
     "refine",
@@ -49,4 +52,5 @@ __all__ = [
     "reweighted",
     "solve",
     "trim",
+    "warm_up",
 ]

@@ -87,14 +87,16 @@ def test_the_rows_of_reweighting_are_those_of_the_committed_report():
     assert len(shown) == len(report["rows"])
     for cells, row in zip(shown, report["rows"], strict=True):
         l1, rounds = row["l1"], row["reweighted"]
-        lost = [f"{row[name]['lost']:.2f}" for name in ("refit", "magnitude")]
         assert cells == [
             f"{row['epsilon']:g}",
             f"{l1['kept']:.1f}%",
             f"{l1['lost']:.2f}",
             f"{rounds['kept']:.1f}%",
             f"{rounds['lost']:.2f}",
-            *lost,
+            f"{row['refit']['lost']:.2f}",
+            f"{row['cascade']['kept']:.1f}%",
+            f"{row['cascade']['lost']:.2f}",
+            f"{row['magnitude']['lost']:.2f}",
         ]
 
 

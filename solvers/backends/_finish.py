@@ -15,6 +15,7 @@ import numpy as np
 
 from solvers.arrays import Array
 from solvers.backends._layer import Layer
+from solvers.backends._memory import give_back
 from solvers.backends._reduced import Face
 from solvers.backends._turns import blas_threads, libraries
 from solvers.certificate import Certificate
@@ -46,9 +47,14 @@ class Finish:
         First guess at the inverse of the ball's multiplier.
     active : ndarray of bool, shape (M,)
         Neurons that are on somewhere.
+    threads : int, optional
+        At most; each works on a neuron.
     """
 
-    def __init__(self, layer: Layer, price: Array, epsilon: float, W: Array, tau: float, active: Any) -> None:
+    def __init__(
+        self, layer: Layer, price: Array, epsilon: float, W: Array, tau: float, active: Any, threads: int | None = None
+    ) -> None:
+        self.threads = threads
         self.layer, self.price, self.epsilon, self.tau, self.active = layer, price, epsilon, tau, active
         self.W = W.astype(np.float64)
         self.faces: list[Face | None] = [None] * W.shape[1]
@@ -106,7 +112,7 @@ class Finish:
             column = np.ascontiguousarray(pull[:, m], dtype=np.float64)
             return m, neuron.solve(self.tau, self.W[:, m].copy(), L[m], column, self.faces[m], SHARE * tol)
 
-        for m, face in over_threads(solve, np.flatnonzero(self.dirty).tolist()):
+        for m, face in over_threads(solve, np.flatnonzero(self.dirty).tolist(), self.threads):
             self.faces[m] = face
 
     def _move_tau(self) -> None:
@@ -150,7 +156,7 @@ class Finish:
         )
 
 
-def over_threads(call: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def over_threads(call: Callable[[Item], Result], items: Iterable[Item], most: int | None = None) -> Iterator[Result]:
     """Yield ``call(item)`` in order, from as many threads as BLAS may use, each with a BLAS of one thread.
 
     What is called depends on its item alone, so the results are the same bytes whatever the number of threads.
@@ -161,6 +167,8 @@ def over_threads(call: Callable[[Item], Result], items: Iterable[Item]) -> Itera
         Thread-safe.
     items : iterable
         Its arguments.
+    most : int, optional
+        Threads at most.
 
     Yields
     ------
@@ -172,11 +180,12 @@ def over_threads(call: Callable[[Item], Result], items: Iterable[Item]) -> Itera
         yield from map(call, items)
         return
     with libraries().limit(limits=1, user_api="blas"):
-        if len(items) <= FEW:
+        if len(items) <= FEW or most == 1:
             yield from map(call, items)
             return
-        pool = ThreadPoolExecutor(threads)
+        pool = ThreadPoolExecutor(threads if most is None else min(threads, most))
         try:
             yield from pool.map(call, items)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            give_back()

@@ -30,6 +30,7 @@ class Iteration(Protocol):
     """What the driver asks of either form."""
 
     q: Array
+    plan: Plan
 
     def begin(self, W: Array, L: Array | None) -> None:
         """Begin where the fixed point would be if W (N, M) and L (M, P) were the solution."""

@@ -7,10 +7,13 @@ take back.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,8 @@ from solvers.certificate import ROOM
 from solvers.problem import LayerProblem
 
 ROWS = 64  # neurons at a time in products; more do not make them faster
-SLACK = 4 << 20  # bytes for allocators
+SLACK = 10 << 20  # bytes for allocators and BLAS, and as many again for each thread of the finish
+FEW = 8  # neurons at a time below which the finish rather does with one thread
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,15 @@ class Plan:
         Bytes in temporary files; 0 where none are needed.
     least : int
         Bytes that the smallest plan, one neuron at a time, would take.
+    threads : int
+        Of the finish.
     """
 
     rows: int
     memory: int
     disk: int
     least: int
+    threads: int
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return zeros of a large shape: in memory, or in a file where the plan has files."""
@@ -69,7 +76,7 @@ def plan(problem: LayerProblem, dtype: Any, limit: float | None, *, gram: bool, 
     gram : bool
         Whether the iteration is on the Gram matrix, with no (M, P) array but the dual.
     threads : int, optional
-        Of the finish.
+        That the finish may have.
 
     Returns
     -------
@@ -84,20 +91,28 @@ def plan(problem: LayerProblem, dtype: Any, limit: float | None, *, gram: bool, 
     weights = N * M
     # By phase, for they give up what the next one does not need. The state is two (M, P) arrays in the first, one later.
     iteration = 12 * N * N + 7 * size * weights  # Gram matrix and inverse; weights, their state and what moves them
-    finish = (16 + 2 * size) * weights + threads * (
-        40 * P + 15 * N * N
-    )  # a neuron's vectors, and half of its inputs squared
     judging = (32 + size) * weights + 2 * ROOM
-    iteration, later, state = iteration + SLACK, max(finish, judging) + SLACK, M * P * size
+    state, states = M * P * size, 1 if gram else 2
     if gram:
-        iteration += 7 * 8 * weights  # all of it in float64
-        later += iteration  # which keeps its matrices
-    whole = copies + (max(iteration, later) + state if gram else max(iteration + 2 * state, later + state))
+        iteration += 7 * 8 * weights  # all of it in float64, and kept
+
+    def parts(threads: int) -> tuple[int, int]:
+        """Return what the iteration and what comes later take without the state: faces and, a thread, a neuron's work."""
+        finish = (32 + 2 * size) * weights + threads * (60 * P + 15 * N * N)  # vectors, and half of the inputs squared
+        kept, slack = iteration if gram else 0, SLACK * (1 + threads)
+        return iteration + slack, max(finish, judging) + kept + slack
+
+    def small(threads: int) -> int:
+        return max(parts(threads))
+
+    first, later = parts(threads)
+    whole = copies + max(first + states * state, later + state)
     if limit is None or whole <= limit:
-        return Plan(M, whole, 0, whole)
-    row, small = (0 if gram else P * size), max(iteration, later)
-    rows = M if gram else int(np.clip((limit - small) // row, 1, min(ROWS, M)))
-    return Plan(rows, small + rows * row, copies + (1 if gram else 2) * state, small + row)
+        return Plan(M, whole, 0, whole, threads)
+    row = 0 if gram else P * size
+    threads = threads if small(threads) + min(FEW, M) * row <= limit else 1
+    rows = M if gram else min(max(int(limit - small(threads)) // row, 1), ROWS, M)
+    return Plan(rows, small(threads) + rows * row, copies + states * state, small(1) + row, threads)
 
 
 def as_is(array: NDArray[Any], dtype: Any) -> bool:
@@ -139,6 +154,20 @@ def zeros(shape: tuple[int, ...], dtype: Any, *, on_disk: bool) -> NDArray[Any]:
         else:
             file.truncate(size)
         return np.frombuffer(mmap.mmap(file.fileno(), size), dtype=dtype).reshape(shape)
+
+
+def give_back() -> None:
+    """Have the allocator return what is free to the system, where it is glibc's: each thread's share else stays with it."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Any:
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def _size(size: float) -> str:

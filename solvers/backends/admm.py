@@ -204,7 +204,7 @@ def _finish(
     if early:
         steps.rest()
     price = np.broadcast_to(problem.penalty, (problem.N, problem.M))
-    finish = Finish(layer, price, problem.epsilon, steps.q, tau, problem.active.any(axis=1))
+    finish = Finish(layer, price, problem.epsilon, steps.q, tau, problem.active.any(axis=1), steps.plan.threads)
     iteration, certificate = finish.run(judge, steps.pull(L), L, iteration, limit - 1)  # the last one is the iteration's
     if certificate is not None and certificate.meets(judge.tol):
         return finish.W.astype(L.dtype), L, iteration
