@@ -40,7 +40,7 @@ def settle() -> None:
 
     admm.warm_up()
     small = np.random.default_rng(0)  # large enough for LAPACK and BLAS to set up their own buffers, in every thread
-    solve(LayerProblem.parallel(small.normal(size=(300, 900)), small.normal(size=(300, 40)), 0.1))
+    solve(LayerProblem.parallel(small.normal(size=(300, 900)), small.normal(size=(300, 200)), 0.1))
     for dtype in (np.float32, np.float64):
         np.ones((1000, 1000), dtype) @ np.ones((1000, 1000), dtype)
 

@@ -18,7 +18,7 @@ from solvers.arrays import Array, blocks
 from solvers.errors import ProblemError
 from solvers.problem import LayerProblem
 
-ROOM = 4 << 20  # bytes for a block of samples in float64, about
+ROOM = 2 << 20  # bytes for a block of samples in float64, about
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from solvers.backends._balance import FIRST_RHO
 from solvers.backends._memory import Plan
 from solvers.prox import soft_threshold
 
-COLUMNS = 512  # samples at a time in a Gram matrix: some megabytes in float64, and long enough for BLAS
+COLUMNS = 256  # samples at a time in a Gram matrix: some megabytes in float64, and long enough for BLAS
 
 
 class Iteration(Protocol):
