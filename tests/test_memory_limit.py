@@ -38,7 +38,9 @@ def test_the_answer_is_as_good_as_that_of_the_whole(kind, random_layer):
         problem = LayerProblem.parallel(X.astype(np.float32 if kind == "float32" else np.float64), W, 0.2)
     free, held = solve(problem, tol=1e-4), solve(problem, tol=1e-4, memory_limit=whole(problem) - 1e5)
     assert "temporary files" in held.message and "temporary files" not in free.message
-    assert held.status is Status.SOLVED and certify(problem, held.W, held.dual) == held.certificate
+    assert held.status is Status.SOLVED
+    again = certify(problem, held.W, held.dual)  # with all of BLAS's threads, so that its sums are in another order
+    assert again.objective == held.certificate.objective and abs(again.gap - held.certificate.gap) <= 1e-10
     # Either is within tol of the optimum, or below it by what its violations buy at the price of the multipliers.
     c = free.certificate
     slack = 1e-4 * (c.objective + problem.epsilon * (c.ball_multiplier + c.ceiling_multiplier))
