@@ -23,7 +23,7 @@ from solvers.solution import Judge
 
 ROUNDS = 8
 SHARE = 0.2  # of the tolerance, by which a neuron may miss its own conditions
-PROGRESS = 0.7  # of the best so far, which a round must come below; two that do not end the finish
+PROGRESS = 0.7  # of the best so far, which a round must come below, or settle neurons; two that do not end the finish
 FEW = 16  # neurons that are not worth a pool of threads
 
 Item = TypeVar("Item")
@@ -82,7 +82,7 @@ class Finish:
         Certificate or None
             The judge's last word; None if it was not asked.
         """
-        certificate, best, stalled = None, float("inf"), 0
+        certificate, best, fewest, stalled = None, float("inf"), len(self.faces), 0
         for _ in range(ROUNDS):
             if iteration >= limit or not self.dirty.any() or stalled > 1:
                 break
@@ -94,8 +94,9 @@ class Finish:
             pull, sums = self.layer.conditions(self.W, self.faces, self.tau, L)
             miss = self._look(pull, sums, judge.tol)
             self.miss = miss * judge.tol
-            stalled = 0 if miss < PROGRESS * best else stalled + 1
-            best = min(best, miss)
+            unsettled = int(self.dirty.sum())
+            stalled = 0 if miss < PROGRESS * best or unsettled < fewest else stalled + 1
+            best, fewest = min(best, miss), min(fewest, unsettled)
             if miss <= 1:
                 self.layer.dual(self.W, self.tau, L)
                 certificate = judge(self.W.astype(L.dtype), L, iteration)

@@ -16,13 +16,14 @@ import numpy as np
 
 from solvers.arrays import Array, blocks
 from solvers.backends import _kernels
-from solvers.backends._reduced import Face, Index, Reduced
+from solvers.backends._reduced import ADMM_STEPS, Face, Index, Reduced
 
 # Which rows enter at once, and which are looked at again before the neuron is left: fractions of the price of |X L'|.
 NEAR_PRICE, WATCHED = 0.8, 0.4
 NEAR_CEILING = 0.1  # distance to the ceiling, in root mean squares of the responses, within which a column enters at once
 MOST_COLUMNS = 1.5  # columns at first, over rows
 EXTENSIONS = 6
+PATIENCE = 8  # times the ADMM steps, for a neuron whose sets did not settle in an earlier round
 COLUMNS = 256  # samples at a time in a Gram matrix: some megabytes, and long enough for BLAS
 
 
@@ -79,7 +80,9 @@ class Neuron:
         reduced = self._open(tau, rows, self._near(u, dual, int(MOST_COLUMNS * len(rows)) + 10))
         lam: Array = tau * np.maximum(dual[reduced.cols], 0.0)
         found = reduced.resume(u[rows], lam, face) if face is not None and face.exact else None
-        found = found or reduced.enter(u[rows], lam)
+        # Sets that would not settle before are degenerate: there the point itself must be good.
+        steps = ADMM_STEPS if face is None or face.exact else PATIENCE * ADMM_STEPS
+        found = found or reduced.enter(u[rows], lam, steps)
         for _ in range(EXTENSIONS):
             if found is None:
                 return None
@@ -91,7 +94,7 @@ class Neuron:
             self._extend(reduced, late, more)
             weights: Array = _scatter(found.rows, found.weights(tau), len(u))[reduced.rows]
             lam = _scatter(found.cols, found.multipliers(tau), len(dual))[reduced.cols]
-            found = (reduced.resume(weights, lam, found) if found.exact else None) or reduced.enter(weights, lam)
+            found = (reduced.resume(weights, lam, found) if found.exact else None) or reduced.enter(weights, lam, steps)
         return found
 
     def _open(self, tau: float, rows: Index, cols: Index) -> Reduced:

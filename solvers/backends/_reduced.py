@@ -143,7 +143,7 @@ class Reduced:
         binding = np.isin(self.cols, face.cols) | (u @ self.X > self.v)
         return self._active_set(member | joins, sign, binding)
 
-    def enter(self, u: Array, lam: Array) -> Face | None:
+    def enter(self, u: Array, lam: Array, steps: int = ADMM_STEPS) -> Face | None:
         """Take ADMM steps from (u, lam), and try active-set steps from where they lead.
 
         Splitting ``z1 = u`` carries the prices, ``z2 = X'u`` the ceilings.
@@ -154,6 +154,8 @@ class Reduced:
             Weights.
         lam : ndarray, shape (cols,)
             Multipliers, at least 0.
+        steps : int, optional
+            ADMM steps before active-set steps are tried.
 
         Returns
         -------
@@ -176,7 +178,7 @@ class Reduced:
         z1, z2, y2 = u.copy(), np.minimum(u @ self.X, self.v), lam / r2
         y1 = np.clip((self.h - self.H @ u - self.X @ lam) / r1, -most, most)
         for _ in range(ADMM_TRIES):
-            _kernels.admm_steps(K, self.h, self.X, most, self.v, z1, y1, z2, y2, r1, r2, ADMM_RELAXATION, ADMM_STEPS)
+            _kernels.admm_steps(K, self.h, self.X, most, self.v, z1, y1, z2, y2, r1, r2, ADMM_RELAXATION, steps)
             face = self._active_set((z1 != 0) | (self.price == 0), np.sign(z1), y2 > 0)
             if face is not None:
                 return face
