@@ -101,6 +101,15 @@ def test_the_rows_of_reweighting_are_those_of_the_committed_report():
         ]
 
 
+def test_the_sentence_on_another_seed_is_that_of_its_committed_report():
+    report = json.loads((ROOT / "benchmarks" / "results" / "reweighting_seed1.json").read_text())
+    rows = [row["cascade"] for row in sorted(report["rows"], key=lambda row: row["epsilon"])]
+    kept, lost = ([f"{row['kept']:.1f}%" for row in rows], [f"{row['lost']:.2f}" for row in rows])
+    said = "kept {} and {} at 0.15, 0.28 and 0.4, for {} and {} points"
+    said = said.format(", ".join(kept[:2]), kept[2], ", ".join(lost[:2]), lost[2])
+    assert said in " ".join(README.split())
+
+
 def test_ci_runs_the_readmes_own_test_command():
     assert "grep -m1 'python -m pytest' README.md" in (ROOT / ".ci" / "run").read_text()
     assert len(re.findall(r"^python3 -m venv .*pytest$", README, flags=re.MULTILINE)) == 1

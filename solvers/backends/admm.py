@@ -120,9 +120,10 @@ def solve(
     dtype : {"float32", "float64"}, optional
         Working precision. Default: float32 where ``tol`` is 1e-4 or more and the radius is not 0, else float64.
     memory_limit : float, optional
-        Bytes of memory that the solve may take beyond the problem's own arrays, which may be ``numpy.memmap``. Where it
-        needs more, its (M, P) arrays, the dual that it returns too, go to temporary files (in ``tempfile.gettempdir()``,
-        gone with the arrays), and an iteration takes the neurons a few at a time, with half as much work again.
+        Bytes of memory that the solve may take beyond the problem's own arrays, which may be ``numpy.memmap``; by an
+        estimate, for BLAS and the allocator keep memory of their own. Where it needs more, its (M, P) arrays, the dual that
+        it returns too, go to temporary files (in ``tempfile.gettempdir()``, gone with the arrays), and an iteration takes
+        the neurons a few at a time, with half as much work again.
 
     Returns
     -------
