@@ -7,7 +7,8 @@ from solvers.certificate import Certificate, certify
 from solvers.errors import NetTrimError, ProblemError, SolverError
 from solvers.feasibility import least_error
 from solvers.problem import LayerProblem
-from solvers.refine import Round, cascaded, refine, refit, reweighted
+from solvers.refine import Round, cascaded, refine, reweighted
+from solvers.refit import refit
 from solvers.registry import available, kernel_cache, missing, solve, takes_start, warm_up
 from solvers.solution import Answer, Check, Solution, Status
 

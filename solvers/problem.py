@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from solvers import _parts as parts
+from solvers._parts import Activation
 from solvers.arrays import Array, Mask, blocks, frobenius, read_only, to_array
 from solvers.errors import ProblemError
 from solvers.feasibility import out_of_reach
-
-Activation = Literal["relu", "linear"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +88,9 @@ class LayerProblem:
             "X": X,
             "Y": Y,
             "epsilon": epsilon,
-            "V": _full(self.V, "V", Y.shape),
-            "active": _omega(self.active, Y, self.activation),
-            "penalty": _penalty(self.penalty, X.shape[0], Y.shape[0]),
+            "V": parts.spread(self.V, "V", Y.shape),
+            "active": parts.omega(self.active, Y, self.activation),
+            "penalty": parts.prices(self.penalty, X.shape[0], Y.shape[0]),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, read_only(value) if isinstance(value, np.ndarray) else value)
@@ -122,9 +122,9 @@ class LayerProblem:
         ProblemError
             As in the class.
         """
-        X, Z = _responses(X, W)
+        X, Z = parts.responses(X, W)
         np.maximum(Z, 0, out=Z)
-        return cls(X, Z, _radius(epsilon, Z, Z > 0, relative), penalty=penalty)
+        return cls(X, Z, parts.radius(epsilon, Z, Z > 0, relative), penalty=penalty)
 
     @classmethod
     def linear(cls, X: Any, W: Any, epsilon: float, *, relative: bool = True, penalty: Any = 1.0) -> LayerProblem:
@@ -153,9 +153,13 @@ class LayerProblem:
         ProblemError
             As in the class.
         """
-        X, Y = _responses(X, W)
+        X, Y = parts.responses(X, W)
         return cls(
-            X, Y, _radius(epsilon, Y, np.broadcast_to(np.True_, Y.shape), relative), penalty=penalty, activation="linear"
+            X,
+            Y,
+            parts.radius(epsilon, Y, np.broadcast_to(np.True_, Y.shape), relative),
+            penalty=penalty,
+            activation="linear",
         )
 
     @classmethod
@@ -188,10 +192,10 @@ class LayerProblem:
         ProblemError
             If gamma is below 1 or not finite, or as in the class.
         """
-        _check_gamma(gamma)
-        X, Y = _responses(X, W)
-        X_hat, V = _responses(X_hat, W, "X_hat")
-        _check_same_samples(X_hat, X)
+        parts.check_gamma(gamma)
+        X, Y = parts.responses(X, W)
+        X_hat, V = parts.responses(X_hat, W, "X_hat")
+        parts.check_same_samples(X_hat, X)
         active = Y > 0
         np.maximum(Y, 0, out=Y)
         epsilon = np.sqrt(gamma) * frobenius((V, Y), lambda v, y, on: (v - y)[on], active)
@@ -237,12 +241,12 @@ class LayerProblem:
             If gamma or kappa is out of its range, if no weights come that near (the least kappa is named), or as in the
             class.
         """
-        _check_gamma(gamma)
+        parts.check_gamma(gamma)
         if not 0 < kappa <= 1:
             raise ProblemError(f"kappa, the risk coefficient, must be over 0 and at most 1; got {kappa}")
-        X, Y = _responses(X, W)
-        X_hat, Z = _responses(X_hat, W, "X_hat")
-        _check_same_samples(X_hat, X)
+        X, Y = parts.responses(X, W)
+        X_hat, Z = parts.responses(X_hat, W, "X_hat")
+        parts.check_same_samples(X_hat, X)
         widest = float(np.sqrt(gamma)) * frobenius((Z, Y), lambda z, y: z - y)
         problem = cls(X_hat, Y, kappa * widest, penalty=penalty, activation="linear")
         if kappa**2 * gamma >= 1 and not (problem.penalty == np.inf).any():
@@ -395,65 +399,3 @@ class LayerProblem:
         if keep.dtype != bool or keep.shape != (self.N, self.M):
             raise ProblemError(f"mask must be bool of shape {(self.N, self.M)}; got {keep.dtype} of shape {keep.shape}")
         return self.replace(penalty=np.where(keep, self.penalty, np.inf))
-
-
-def _check_gamma(gamma: float) -> None:
-    if not (np.isfinite(gamma) and gamma >= 1):
-        raise ProblemError(f"gamma, the inflation rate, must be a finite number, 1 or more; got {gamma}")
-
-
-def _check_same_samples(X_hat: Array, X: Array) -> None:
-    if X_hat.shape != X.shape:
-        raise ProblemError(f"X_hat is {X_hat.shape} and X is {X.shape}: the same samples must go through both")
-
-
-def _responses(X: Any, W: Any, name: str = "X") -> tuple[Array, Array]:
-    """Return X as an array and W'X, shape (M, P), in the wider of the two dtypes."""
-    X, W = to_array(X, name), to_array(W, "W")
-    if X.ndim != 2 or W.ndim != 2 or X.shape[0] != W.shape[0] or 0 in X.shape or 0 in W.shape:
-        raise ProblemError(
-            f"{name} must be (N, P) and W (N, M), with the same number N of inputs and no axis of length 0; "
-            f"got {X.shape} and {W.shape}"
-        )
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name when the problem is made
-        return X, W.T @ X
-
-
-def _radius(epsilon: float, Y: Array, on: Mask, relative: bool) -> float:
-    """Return the absolute radius; a bad epsilon passes through to be refused by the class in its own words."""
-    return float(epsilon) * frobenius((Y,), lambda y, on: y[on], on) if relative else float(epsilon)
-
-
-def _full(V: Any, name: str, shape: tuple[int, int]) -> Array:
-    """Return V spread to (M, P); a scalar takes no memory."""
-    array = to_array(V, name)
-    if array.shape not in ((), shape):
-        raise ProblemError(f"{name} must be a number or of Y's shape {shape}; got shape {array.shape}")
-    return np.broadcast_to(array, shape)
-
-
-def _omega(active: Any, Y: Array, activation: Activation) -> Mask:
-    """Return Omega, decided here once and for all."""
-    if activation == "linear":
-        if active is not None and not np.all(active):
-            raise ProblemError("a linear layer is active everywhere: leave active out")
-        return np.broadcast_to(np.True_, Y.shape)
-    if active is None:
-        return Y > 0
-    mask = np.asarray(active)
-    if mask.dtype != bool or mask.shape != Y.shape:
-        raise ProblemError(f"active must be bool of Y's shape {Y.shape}; got {mask.dtype} of shape {mask.shape}")
-    return mask
-
-
-def _penalty(penalty: Any, N: int, M: int) -> Array:
-    """Return the prices as float64, shape (), (N, 1) or (N, M)."""
-    prices = np.asarray(penalty)
-    if prices.dtype.kind not in "fiub":
-        raise ProblemError(f"penalty must hold real numbers; got {prices.dtype}")
-    prices = prices.astype(np.float64, copy=False)
-    if prices.shape not in ((), (N, 1), (N, M)):
-        raise ProblemError(f"penalty must be a number, ({N}, 1) or ({N}, {M}); got shape {prices.shape}")
-    if np.isnan(prices).any() or (prices < 0).any():
-        raise ProblemError(f"penalty must be 0 or more, inf allowed; got {prices[~(prices >= 0)].flat[0]}")
-    return prices
