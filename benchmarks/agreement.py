@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nettrim import layers
 from nettrim.data import load
 from nettrim.demo import trained
+from nettrim.layers import plain, read
 from solvers import LayerProblem, available, solve
 
 
@@ -26,7 +26,7 @@ def first_layer(data: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Train LeNet-300-100, once, and return its training images (784, n) and the weights (784, 300) of its first layer."""
     images = load(data)
     model = trained(images)
-    return images.x_train.flatten(1).numpy().T, layers.read(model.get_submodule("1"))[:-1]
+    return images.x_train.flatten(1).numpy().T, read(plain(model.get_submodule("1")))[0][:-1]
 
 
 def slice_of_first_layer(data: str, n_inputs: int, n_neurons: int, n_samples: int) -> LayerProblem:

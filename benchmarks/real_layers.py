@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from nettrim.activations import layer_inputs
 from nettrim.data import Data, load
 from nettrim.demo import trained
-from nettrim.layers import state
 from nettrim.models import lenet5
+from nettrim.program import layer_problems
 from nettrim.train import train
 from solvers import LayerProblem
 
-# Layer name: network, place among its Linear layers, what follows.
+# Layer name: network, place among its Linear layers.
 LAYERS = {
-    "lenet300-1": ("lenet300", 0, "relu"),
-    "lenet300-2": ("lenet300", 1, "relu"),
-    "lenet300-3": ("lenet300", 2, "linear"),
-    "lenet5-fc1": ("lenet5", 0, "relu"),
-    "lenet5-fc2": ("lenet5", 1, "linear"),
+    "lenet300-1": ("lenet300", 0),
+    "lenet300-2": ("lenet300", 1),
+    "lenet300-3": ("lenet300", 2),
+    "lenet5-fc1": ("lenet5", 0),
+    "lenet5-fc2": ("lenet5", 1),
 }
 
 
@@ -32,11 +30,9 @@ def network(name: str, images: Data, *, seed: int = 0) -> nn.Module:
 
 def layer_problem(model: nn.Module, layer: str, images: Data, n_samples: int, epsilon: float) -> LayerProblem:
     """State the program of one layer of a trained network on the first ``n_samples`` training images."""
-    _, place, kind = LAYERS[layer]
-    name, module = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)][place]
-    samples = images.x_train[:n_samples]
-    with torch.no_grad():
-        return state(module, layer_inputs(model, name, samples), epsilon, kind, penalize_bias=True)
+    name = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][LAYERS[layer][1]]
+    (problem,) = layer_problems(model, name, images.x_train[:n_samples], epsilon, n_samples=n_samples)
+    return problem
 
 
 def layers(names: list[str], data: str, n_samples: int, epsilon: float, *, seed: int = 0) -> dict[str, LayerProblem]:

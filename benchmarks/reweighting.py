@@ -24,7 +24,7 @@ from torch import nn
 
 from benchmarks.real_layers import layer_problem, network
 from nettrim.data import Data, load
-from nettrim.layers import read, write
+from nettrim.layers import plain, read, write
 from nettrim.train import accuracy
 from solvers import LayerProblem, Round, cascaded, certify, refit, reweighted
 
@@ -48,7 +48,7 @@ def stages(model: nn.Module, images: Data, args: argparse.Namespace, epsilon: fl
     """Return the weights of both layers after each stage, and what the solves and the refits were."""
     found: dict[str, Any] = {name: [] for name in ("l1", "reweighted", "refit", "cascade", "magnitude", "layers")}
     for (name, place), radius in zip(LAYERS.items(), (epsilon, args.share * epsilon), strict=True):
-        trained = read(linear(model, place))
+        (trained,) = read(plain(linear(model, place)))
         problem = layer_problem(model, name, images, args.samples, radius)
         done = reweighted(problem, rounds=args.rounds, tol=args.tol)
         W = refit(problem, done[-1].solution.W)
@@ -86,7 +86,7 @@ def put(model: nn.Module, weights: list[NDArray[Any]]) -> nn.Module:
     """Return a copy of the network with these weights in its first layers."""
     changed = copy.deepcopy(model)
     for place, W in zip(LAYERS.values(), weights, strict=False):  # one list for both layers, or for the first alone
-        write(linear(changed, place), W)
+        write(plain(linear(changed, place)), [W])
     return changed
 
 

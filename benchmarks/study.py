@@ -24,7 +24,7 @@ from torch import nn
 from benchmarks.real_layers import LAYERS, layer_problem, network
 from benchmarks.variants import DEFAULT, VARIANTS, CountedFinish, Variant, applied, with_unit_rows
 from nettrim.data import load
-from nettrim.layers import read
+from nettrim.layers import plain, read
 from solvers import LayerProblem, reweighted, solve
 from solvers.backends import admm
 from solvers.backends._checkpoints import checkpoints
@@ -173,8 +173,8 @@ def main() -> None:
     models = {net: network(net, images) for net in dict.fromkeys(LAYERS[name][0] for name in args.layers)}
     rows: list[dict[str, Any]] = []
     for layer in args.layers:
-        net, place, _ = LAYERS[layer]
-        trained = read([module for module in models[net].modules() if isinstance(module, nn.Linear)][place])
+        net, place = LAYERS[layer]
+        (trained,) = read(plain([module for module in models[net].modules() if isinstance(module, nn.Linear)][place]))
         for epsilon in args.epsilons:
             name = f"{layer}:{epsilon:g}"
             if name in args.skip:

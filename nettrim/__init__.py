@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from nettrim.errors import DataError, ModelError
+from nettrim.program import layer_problems
 from nettrim.report import LayerRow, TrimResult
 from nettrim.store import load
 from nettrim.trim import trim
@@ -44,6 +45,7 @@ __all__ = [
     "available",
     "cascaded",
     "certify",
+    "layer_problems",
     "least_error",
     "load",
     "missing",

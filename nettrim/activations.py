@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nettrim.errors import ModelError
+from nettrim.layers import Layer
 from nettrim.train import evaluating
+
+BATCH = 500  # samples a forward pass
 
 
 def gather(calibration: Any, n_samples: int, seed: int) -> Tensor:
@@ -57,66 +63,121 @@ def gather(calibration: Any, n_samples: int, seed: int) -> Tensor:
     return samples
 
 
-def layer_inputs(model: nn.Module, name: str, samples: Tensor, *, batch_size: int = 1000) -> Tensor:
-    """Return what reaches a layer when the samples run through the model in evaluation mode.
+@dataclass(frozen=True)
+class Draw:
+    """Which samples of a layer's program are recorded.
+
+    Attributes
+    ----------
+    layer : Layer
+        The layer, in the model that is run.
+    rows : torch.Tensor
+        Places among all samples that reach it in one run, int64, ascending.
+    """
+
+    layer: Layer
+    rows: Tensor
+
+
+def survey(model: nn.Module, layers: Mapping[str, Layer], samples: Tensor) -> tuple[Tensor, dict[str, list[torch.Size]]]:
+    """Run samples through a model and see what reaches its layers, without keeping it.
 
     Parameters
     ----------
     model : torch.nn.Module
         Run, and left as it was.
-    name : str
-        Qualified name of the layer.
+    layers : mapping of str to Layer
+        Layers of that model.
     samples : torch.Tensor
-        Calibration samples ``(n, ...)``; cast to the dtype and device of the model.
-    batch_size : int, optional
-        Samples a forward pass.
+        Calibration samples ``(n, ...)``.
 
     Returns
     -------
-    torch.Tensor
-        Copies of the inputs ``(n', n_in)`` on the CPU, every axis but the last one flattened.
+    outputs : torch.Tensor
+        Of the model.
+    shapes : dict
+        For each layer the shapes of its inputs, call by call; in the order in which the layers first ran, those that never
+        did last.
 
     Raises
     ------
     ModelError
         If the samples do not fit the model.
     """
-    with capture(model, name) as inputs:
-        forward(model, samples, batch_size=batch_size)
-    return torch.cat(inputs)
+    shapes: dict[str, list[torch.Size]] = {}
+
+    def note(name: str, inputs: Tensor) -> None:
+        shapes.setdefault(name, []).append(inputs.shape)
+
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.enter_context(layer.watch(partial(note, name)))
+        outputs = forward(model, samples)
+    return outputs, shapes | {name: [] for name in layers if name not in shapes}
 
 
-@contextmanager
-def capture(model: nn.Module, name: str) -> Iterator[list[Tensor]]:
-    """Record the inputs of a layer for as long as the context lasts.
-
-    Copies are taken before the layer runs, so what happens in place afterwards cannot reach them.
+def record(model: nn.Module, draws: Mapping[str, Draw], samples: Tensor) -> dict[str, NDArray[Any]]:
+    """Run samples through a model and keep what reaches its layers.
 
     Parameters
     ----------
     model : torch.nn.Module
-        The model.
-    name : str
-        Qualified name of the layer.
+        Run, and left as it was; no further than its layers need.
+    draws : mapping of str to Draw
+        Layers of that model, each called once a run, and which samples of each to keep.
+    samples : torch.Tensor
+        Calibration samples ``(n, ...)``; cast to the dtype and device of the model.
 
-    Yields
-    ------
-    list of torch.Tensor
-        One entry ``(n, n_in)`` a call, on the CPU; its length counts the calls.
+    Returns
+    -------
+    dict of ndarray
+        X (N, P) of each layer, copies, in float32 (float64 where the model is): a row of ones at the end where the layer has
+        a bias. What happens in place after a layer took its input cannot reach them.
     """
-    calls: list[Tensor] = []
+    tapes = {name: _Tape(draw) for name, draw in draws.items()}
+    waiting: set[str] = set()
 
-    def keep(_: nn.Module, args: tuple[Any, ...]) -> None:
-        calls.append(args[0].detach().flatten(0, -2).to("cpu", copy=True))
+    def see(name: str, inputs: Tensor) -> None:
+        tapes[name].see(inputs)
+        waiting.discard(name)
+        if not waiting:
+            raise _EnoughError
 
-    handle = model.get_submodule(name).register_forward_pre_hook(keep)
-    try:
-        yield calls
-    finally:
-        handle.remove()
+    with ExitStack() as stack:
+        for name, draw in draws.items():
+            stack.enter_context(draw.layer.watch(partial(see, name)))
+        for batch in stack.enter_context(_running(model, samples)):
+            waiting.update(tapes)
+            with suppress(_EnoughError):
+                _call(model, batch)
+    return {name: tape.X for name, tape in tapes.items()}
 
 
-def forward(model: nn.Module, samples: Tensor, *, batch_size: int = 1000) -> Tensor:
+class _Tape:
+    """What is being recorded of one layer."""
+
+    def __init__(self, draw: Draw) -> None:
+        storage = draw.layer.storage
+        dtype = np.float64 if storage.dtype == torch.float64 else np.float32
+        self.draw, self.seen, self.filled = draw, 0, 0
+        self.X = np.ones((draw.layer.n_inputs + storage.bias, len(draw.rows)), dtype)
+
+    def see(self, inputs: Tensor) -> None:
+        """Keep what was drawn of an input."""
+        layer, rows = self.draw.layer, self.draw.rows
+        low, self.seen = self.seen, self.seen + layer.rows(inputs)
+        here = rows[(rows >= low) & (rows < self.seen)]
+        columns = layer.columns(inputs, here - low)
+        wide = columns.to("cpu", torch.float64 if self.X.dtype == np.float64 else torch.float32)
+        self.X[: layer.n_inputs, self.filled : self.filled + len(here)] = wide.numpy()
+        self.filled += len(here)
+
+
+class _EnoughError(Exception):
+    """Ends a run whose layers have all been seen."""
+
+
+def forward(model: nn.Module, samples: Tensor, *, batch_size: int = BATCH) -> Tensor:
     """Return the outputs of a model in evaluation mode, on the CPU.
 
     Parameters
@@ -136,21 +197,41 @@ def forward(model: nn.Module, samples: Tensor, *, batch_size: int = 1000) -> Ten
     Raises
     ------
     ModelError
-        If the samples do not fit the model.
+        If the samples do not fit the model, or its output is not a tensor.
     """
+    with _running(model, samples, batch_size) as batches:
+        return torch.cat([_call(model, batch).cpu() for batch in batches])
+
+
+@contextmanager
+def _running(model: nn.Module, samples: Tensor, batch_size: int = BATCH) -> Iterator[Iterator[Tensor]]:
+    """Put a model in evaluation mode and give its batches, on its device and in its dtype."""
     parameter = next(model.parameters())
-    outputs = []
-    with evaluating(model):
+
+    def batches() -> Iterator[Tensor]:
         for batch in samples.split(batch_size):
             batch = batch.to(parameter.device)
-            batch = batch.to(parameter.dtype) if batch.is_floating_point() else batch
-            try:
-                outputs.append(model(batch).cpu())
-            except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                raise ModelError(
-                    f"calibration samples of shape {tuple(samples.shape[1:])} do not fit the model: {error}"
-                ) from error
-    return torch.cat(outputs)
+            yield batch.to(parameter.dtype) if batch.is_floating_point() else batch
+
+    fast = torch.backends.mha.get_fastpath_enabled()  # it computes a transformer layer whole and calls none of its parts
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with evaluating(model):
+            yield batches()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _call(model: nn.Module, batch: Tensor) -> Tensor:
+    try:
+        output = model(batch)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise ModelError(f"calibration samples of shape {tuple(batch.shape[1:])} do not fit the model: {error}") from error
+    if not isinstance(output, Tensor):
+        raise ModelError(
+            f"the model must return a tensor; got {type(output).__name__}. Wrap it in a module that returns one"
+        )
+    return output
 
 
 def _tensor(value: Any) -> Tensor:

@@ -19,9 +19,12 @@ class LayerRow:
     Attributes
     ----------
     name, kind : str
-        Qualified name and class of the module.
+        Qualified name and class of the module (``.q``, ``.k``, ``.v``, ``.out`` of an attention); with ``+`` the batch
+        normalization that was folded into it.
     shape : tuple of int
         Shape of its weight, ``(n_out, n_in)`` of a Linear.
+    groups : int
+        Programs that it falls into.
     activation : str or None
         ``"relu"`` or ``"linear"``, as its program was stated; None where it was not trimmed.
     status : str
@@ -34,17 +37,21 @@ class LayerRow:
     biases, biases_kept : int
         The same of the bias.
     samples : int
-        Samples that its program saw.
+        Samples that its program saw: of a convolution (image, position) pairs, of a sequence tokens.
     epsilon, achieved : float or None
         Radius asked, and response error reached, both relative to ``||Y||_F``. Where Y is 0, absolute.
+    holdout : float or None
+        The same error on held-out samples; None where there are none.
     gap, violation : float or None
-        Duality gap, and the larger violation over epsilon, of the weights that the solver gave.
+        Duality gap, and the larger violation over epsilon, of the weights that the solver gave; of the worst group.
     error : float
-        ``||ReLU(W'X) - Y||_F`` on the original inputs, absolute; 0 of a dense layer.
-    iterations : int
-        The backend's count.
+        ``||ReLU(W'X) - Y||_F`` on the inputs that its scheme means, absolute; 0 of a dense layer.
+    iterations, solves : int
+        The backend's count, and how many programs were solved: groups, reweighted rounds and a search for a radius each add.
     seconds : float
-        Wall time of the solve.
+        Wall time of the solves.
+    memory : int or None
+        Largest resident set of the process meanwhile, in bytes; None where the system does not tell.
     """
 
     name: str
@@ -53,6 +60,7 @@ class LayerRow:
     activation: str | None
     status: str
     note: str = ""
+    groups: int = 1
     weights: int = 0
     weights_kept: int = 0
     biases: int = 0
@@ -60,11 +68,14 @@ class LayerRow:
     samples: int = 0
     epsilon: float | None = None
     achieved: float | None = None
+    holdout: float | None = None
     gap: float | None = None
     violation: float | None = None
     error: float = 0.0
     iterations: int = 0
+    solves: int = 0
     seconds: float = 0.0
+    memory: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +89,15 @@ class TrimResult:
     layers : tuple of LayerRow
         One for each layer with parameters, in the order in which they run.
     bound : float or None
-        Proved bound on ``||Yhat - Y||_F`` at the network's output over the calibration samples (``theory.posterior_bound``);
-        None where the network is not a chain of Linear, ReLU, Dropout and Flatten.
+        Proved bound on ``||Yhat - Y||_F`` at the network's output over the calibration samples: ``theory.posterior_bound``
+        in the parallel scheme, the error of the last program in the cascade. None where the network is not a chain of
+        Linear, ReLU, Dropout, Flatten and folded normalizations, or a program saw a part of the samples only.
     output_error, output_norm : float
         ``||Yhat - Y||_F`` as measured there, and ``||Y||_F``.
+    holdout_error : float or None
+        ``||Yhat - Y||_F / ||Y||_F`` on held-out samples.
+    accuracy, accuracy_dense : float or None
+        Share of held-out samples whose largest output is at their label, after and before.
     parameters, parameters_kept : int
         Entries of all parameters of the model, and those that are not zero.
     settings : dict
@@ -95,6 +111,9 @@ class TrimResult:
     output_norm: float
     parameters: int
     parameters_kept: int
+    holdout_error: float | None = None
+    accuracy: float | None = None
+    accuracy_dense: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -141,11 +160,15 @@ class TrimResult:
         caption = f"output error {relative:.4f} relative ({self.output_error:.4g})"
         if self.bound is not None:
             caption += f", proved at most {self.bound:.4g}"
+        if self.holdout_error is not None:
+            caption += f"; held out {self.holdout_error:.4f}"
+        if self.accuracy is not None and self.accuracy_dense is not None:
+            caption += f", accuracy {self.accuracy_dense:.2%} before and {self.accuracy:.2%} after"
         table = Table(title=title, caption=caption)
         table.add_column("layer", overflow="fold")
         table.add_column("shape")
         table.add_column("as")
-        for heading in ("kept", "epsilon", "achieved", "gap", "violation", "iterations", "seconds"):
+        for heading in ("samples", "kept", "epsilon", "achieved", "held out", "gap", "violation", "iterations", "seconds"):
             table.add_column(heading, justify="right")
         table.add_column("status", overflow="fold")
         for row in self.layers:
@@ -153,8 +176,9 @@ class TrimResult:
                 row.name,
                 "x".join(map(str, row.shape)),
                 row.activation or "-",
+                str(row.samples or "-"),
                 f"{row.weights_kept / max(row.weights, 1):.2%}",
-                *(_number(value) for value in (row.epsilon, row.achieved)),
+                *(_number(value) for value in (row.epsilon, row.achieved, row.holdout)),
                 *("-" if value is None else f"{value:.1e}" for value in (row.gap, row.violation)),
                 str(row.iterations),
                 f"{row.seconds:.2f}",

@@ -20,8 +20,18 @@ from torch import nn
 from nettrim.errors import ModelError
 from nettrim.report import LayerRow, TrimResult
 
-SCHEMA_VERSION = 1
-_FIELDS = ("bound", "output_error", "output_norm", "parameters", "parameters_kept", "settings")
+SCHEMA_VERSION = 2
+_FIELDS = (
+    "bound",
+    "output_error",
+    "output_norm",
+    "holdout_error",
+    "accuracy",
+    "accuracy_dense",
+    "parameters",
+    "parameters_kept",
+    "settings",
+)
 
 
 def save(result: TrimResult, folder: str | os.PathLike[str]) -> None:

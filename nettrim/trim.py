@@ -1,59 +1,104 @@
 """The public door: trim a trained network layer by layer, each layer by its own certified program.
 
-Parallel Net-Trim of Aghasi, Abdi, Nguyen, Romberg (NIPS 2017): every layer on its original inputs, apart from the others.
+Aghasi, Abdi, Nguyen, Romberg (NIPS 2017). What is asked is in ``request``, which layers and samples in ``plan``, how layers
+hang together in ``schemes``, one layer in ``retrain``, and what is said of the outcome in ``verdict``.
 """
 
 from __future__ import annotations
 
 import copy
-import math
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nettrim import layers
-from nettrim.activations import forward, gather, layer_inputs
-from nettrim.errors import ModelError
-from nettrim.graph import Graph, LayerUse, trace
+from nettrim import budget as budgets
+from nettrim import verdict
+from nettrim.activations import gather
+from nettrim.checkpoint import Checkpoint
+from nettrim.graph import Activation
+from nettrim.plan import prepare
 from nettrim.progress import track
-from nettrim.report import LayerRow, TrimResult
-from solvers import ProblemError, SolverError, available, certify, missing, solve
-from theory import posterior_bound
-
-SCHEMES = ("parallel",)
+from nettrim.report import TrimResult
+from nettrim.request import Request
+from nettrim.schemes import SCHEMES
 
 
 def trim(
     model: nn.Module,
     calibration: Any,
-    epsilon: float = 0.1,
+    epsilon: float | Mapping[str, float] = 0.1,
     *,
+    sparsity: float | Mapping[str, float] | None = None,
+    budget: float | str | None = None,
     scheme: str = "parallel",
+    gamma: float = 1.1,
+    kappa: float = 1.0,
+    loose: bool = True,
+    rounds: int = 0,
+    refit: bool = False,
+    penalize_bias: bool = True,
+    targets: Iterable[str] | None = None,
+    ignore: Iterable[str] = (),
+    activations: Mapping[str, Activation] | None = None,
+    unfold: bool = True,
+    holdout: Any = None,
     backend: str = "admm",
     tol: float = 1e-3,
     max_iter: int | None = None,
     n_samples: int = 10_000,
     seed: int = 0,
-    penalize_bias: bool = True,
+    n_jobs: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     strict: bool = False,
 ) -> TrimResult:
     """Find, for each layer, the l1-smallest weights that keep its responses to unlabelled data within epsilon.
 
-    Networks of Linear, ReLU in any spelling, Dropout (off) and Flatten, with a linear last layer, are trimmed whole. Other
-    layers with parameters stay dense and are named in the report. So does a layer that misses its certificate, so that
-    what the report proves holds for the model as it is.
+    Linear and convolutional layers and the projections of attentions are trimmed; what follows each is read from the traced
+    graph. Before ReLU, in any spelling, a layer is a ReLU program; before anything else it is treated as linear. A batch
+    normalization behind a layer is part of it. Other layers with parameters stay dense and are named in the report. So does
+    a layer that misses its certificate, so that what the report proves holds for the model as it is.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A trained network. Never changed; evaluated as in evaluation mode.
+        A trained network that maps a tensor to a tensor. Never changed; evaluated as in evaluation mode.
     calibration : Tensor, ndarray or iterable of batches
         Unlabelled inputs; what follows an input in a tuple is ignored.
-    epsilon : float, optional
-        Radius of every layer, relative to the Frobenius norm of its responses.
-    scheme : {"parallel"}, optional
-        How the layers hang together.
+    epsilon : float or mapping of str to float, optional
+        Radius of a layer, relative to the Frobenius norm of its responses; one for all, or one for each pattern (see
+        ``targets``), the first that names a layer.
+    sparsity : float or mapping of str to float, optional
+        Fraction of the weights of a layer that is to be zero, in place of ``epsilon``: its radius is searched for, to a
+        quarter of a point where the layer has as many weights.
+    budget : float or str, optional
+        For all layers together, in place of both: the weights to keep, as a fraction below 1 or a number, or the bytes of
+        compressed sparse rows, as in ``"150 kB"``. Spent where it lowers the sum of squared relative errors most.
+    scheme : {"parallel", "cascade"}, optional
+        Whether layers are trimmed apart, or each on the inputs that reach it through those already trimmed.
+    gamma : float, optional
+        Inflation rate of the cascade, 1 or more.
+    kappa : float, optional
+        Risk coefficient of the cascade's last layer, over 0 and at most 1.
+    loose : bool, optional
+        Whether ceilings of the cascade that are below 0 are raised to 0, which changes no proof
+        (``LayerProblem.cascade``).
+    rounds : int, optional
+        Reweighted solves of each layer after the first.
+    refit : bool, optional
+        Whether the response error is minimized on each support afterwards; the gap is that of the weights before.
+    penalize_bias : bool, optional
+        Whether biases are priced like weights, as the authors do, or are free.
+    targets, ignore : iterable of str, optional
+        Layers to trim (all) and to keep dense (none): patterns, each a qualified name or a prefix of some, the name of a
+        class, ``re:`` and a regular expression, or ``*``.
+    activations : mapping of str to {"relu", "linear"}, optional
+        What follows layers, by name, where tracing cannot tell.
+    unfold : bool, optional
+        Whether folded batch normalizations are taken apart again; else an Identity stands in their place.
+    holdout : Tensor, ndarray or pair of inputs and labels, optional
+        Other samples, to which errors are reported too, and with labels the accuracy before and after.
     backend : str, optional
         One of ``solvers.available()``.
     tol : float, optional
@@ -61,11 +106,15 @@ def trim(
     max_iter : int, optional
         Iterations a layer at most.
     n_samples : int, optional
-        Calibration samples used, at most.
+        Calibration samples used, at most, and samples of a layer's program, which for a convolution are (image, position)
+        pairs and for a sequence its tokens; more of them are drawn from.
     seed : int, optional
-        Seed of their draw.
-    penalize_bias : bool, optional
-        Whether biases are priced like weights, as the authors do, or are free.
+        Seed of these draws.
+    n_jobs : int, optional
+        Workers of joblib in the parallel scheme; by default those of the joblib backend that the caller has made active (a
+        Dask or Ray cluster), else one.
+    checkpoint : path-like, optional
+        Folder that every finished layer is written to before the next begins; the same call continues from there.
     strict : bool, optional
         Whether a layer that cannot be trimmed is an error.
 
@@ -77,168 +126,44 @@ def trim(
     Raises
     ------
     ModelError
-        If the model cannot be traced or has no layer to trim, the calibration does not fit it, a number in either is NaN
-        or Inf, or, with ``strict``, a layer would stay dense.
+        If the model has no layer to trim, the calibration does not fit it, a number in either is NaN or Inf, a pattern names
+        no layer, the checkpoint is of another call or, with ``strict``, a layer would stay dense.
     ProblemError
-        If epsilon, tol or max_iter is out of its range.
+        If a number is out of its range.
     SolverError
         If the backend is unknown, not installed, or refuses a layer.
     """
-    _check_request(epsilon, scheme, backend, tol, max_iter)
-    original = copy.deepcopy(model).eval()
-    graph = trace(original)
-    _check_layers(original, graph, strict)
-    samples = gather(calibration, n_samples, seed)
-    Y = forward(original, samples)  # before any solve, so that calibration that does not fit fails here
-    trimmed = copy.deepcopy(model)
-    rows = []
-    for use in track(graph.layers, "trimming"):
-        layer = original.get_submodule(use.name)
-        if use.activation is None:
-            rows.append(_dense_row(use, layer))
-            continue
-        inputs = layer_inputs(original, use.name, samples)
-        rows.append(trim_layer(trimmed.get_submodule(use.name), use, inputs, epsilon, backend, tol, max_iter, penalize_bias))
-    counts = [(p.numel(), int(torch.count_nonzero(p))) for p in trimmed.parameters()]
-    return TrimResult(
-        model=trimmed,
-        layers=tuple(rows),
-        bound=_bound(trimmed, rows) if graph.chain else None,
-        output_error=float(torch.linalg.norm((forward(trimmed, samples).double() - Y.double()).flatten())),
-        output_norm=float(torch.linalg.norm(Y.double().flatten())),
-        parameters=sum(total for total, _ in counts),
-        parameters_kept=sum(kept for _, kept in counts),
-        settings={
-            "epsilon": epsilon,
-            "scheme": scheme,
-            "backend": backend,
-            "tol": tol,
-            "max_iter": max_iter,
-            "n_samples": len(samples),
-            "seed": seed,
-            "penalize_bias": penalize_bias,
-        },
+    request = Request(
+        epsilon=epsilon,
+        sparsity=sparsity,
+        budget=budget,
+        scheme=scheme,
+        gamma=gamma,
+        kappa=kappa,
+        loose=loose,
+        rounds=rounds,
+        refit=refit,
+        penalize_bias=penalize_bias,
+        targets=targets,
+        ignore=ignore,
+        activations=activations,
+        unfold=unfold,
+        backend=backend,
+        tol=tol,
+        max_iter=max_iter,
+        n_samples=n_samples,
+        seed=seed,
+        strict=strict,
     )
-
-
-def trim_layer(
-    layer: nn.Linear,
-    use: LayerUse,
-    inputs: Tensor,
-    epsilon: float,
-    backend: str,
-    tol: float,
-    max_iter: int | None,
-    penalize_bias: bool,
-) -> LayerRow:
-    """Trim one layer in place, and judge it again after the cast to its dtype.
-
-    Parameters
-    ----------
-    layer : torch.nn.Linear
-        Changed where the certificate is met, else left dense.
-    use : LayerUse
-        How the model uses it.
-    inputs : torch.Tensor
-        What reaches it, ``(n_samples, n_in)``.
-    epsilon, backend, tol, max_iter, penalize_bias
-        As in ``trim``.
-
-    Returns
-    -------
-    LayerRow
-        What happened.
-
-    Raises
-    ------
-    ModelError
-        If inputs or parameters hold NaN or Inf; names the layer.
-    SolverError
-        If the backend refuses the layer; names it.
-    """
-    try:
-        problem = layers.state(layer, inputs, epsilon, use.activation, penalize_bias=penalize_bias)
-        solution = solve(problem, backend, tol=tol, max_iter=max_iter, throw=False)
-    except ProblemError as error:
-        raise ModelError(f"layer {use.name!r}: {error}") from error
-    except SolverError as error:
-        raise SolverError(f"layer {use.name!r}: {error}") from error
-    dense = layers.read(layer)
-    layers.write(layer, solution.W)
-    judged = certify(problem, layers.read(layer), solution.dual)
-    met, note = judged.meets(tol), use.note
-    unit = problem.norm or 1.0
-    if not met:
-        layers.write(layer, dense)
-        note = f"kept dense: gap or violation above {tol:g} after {solution.iterations} iterations"
-        if solution.least_error is not None:
-            note = f"kept dense: no weights come nearer than {solution.least_error / unit:.4g}, so epsilon must be larger"
-    return LayerRow(
-        **_counts(use, layer),
-        activation=use.activation,
-        status="SOLVED" if met else "INFEASIBLE" if solution.least_error is not None else "UNMET",
-        note=note,
-        samples=problem.P,
-        epsilon=problem.epsilon / unit,
-        achieved=judged.response_error / unit,
-        gap=judged.gap,
-        violation=judged.violation,
-        error=judged.response_error if met else 0.0,
-        iterations=solution.iterations,
-        seconds=solution.seconds,
-    )
-
-
-def _check_request(epsilon: float, scheme: str, backend: str, tol: float, max_iter: int | None) -> None:
-    """Refuse settings that make no sense, before any work."""
-    if not (math.isfinite(epsilon) and epsilon >= 0):
-        raise ProblemError(f"epsilon must be a finite number, 0 or more; got {epsilon}")
-    if scheme not in SCHEMES:
-        raise ProblemError(f"no scheme is called {scheme!r}; there is {', '.join(SCHEMES)}")
-    if backend in missing():
-        raise SolverError(f"backend {backend!r} {missing()[backend]}. Usable now: {', '.join(available())}")
-    if backend not in available():
-        raise SolverError(f"no backend is called {backend!r}; there are {', '.join(available())}")
-    if not (math.isfinite(tol) and tol > 0):
-        raise ProblemError(f"tol must be a positive number; got {tol}")
-    if max_iter is not None and not (max_iter >= 1 and max_iter % 1 == 0):
-        raise ProblemError(f"max_iter must be a whole number, at least 1; got {max_iter}")
-
-
-def _check_layers(model: nn.Module, graph: Graph, strict: bool) -> None:
-    """Refuse a model with nothing to trim, with numbers missing or, if strict, with a layer that would stay dense."""
-    dense = [f"{use.name!r} ({use.note})" for use in graph.layers if use.activation is None]
-    if len(dense) == len(graph.layers):
-        found = f"; its layers are {', '.join(dense)}" if dense else ""
-        raise ModelError(f"{type(model).__name__} has no Linear layer to trim{found}")
-    if strict and dense:
-        raise ModelError(f"layers that cannot be trimmed, under strict=True: {', '.join(dense)}")
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            layer, _, array = name.rpartition(".")
-            raise ModelError(f"layer {layer!r}: {array} holds NaN or Inf; was the network trained to the end?")
-
-
-def _counts(use: LayerUse, layer: nn.Module) -> dict[str, Any]:
-    """Return the fields of a row that any layer has."""
-    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
-    sizes = [(0, 0) if t is None else (t.numel(), int(torch.count_nonzero(t))) for t in (weight, bias)]
-    return {
-        "name": use.name,
-        "kind": type(layer).__name__,
-        "shape": tuple(weight.shape) if weight is not None else (),
-        "weights": sizes[0][0],
-        "weights_kept": sizes[0][1],
-        "biases": sizes[1][0],
-        "biases_kept": sizes[1][1],
-    }
-
-
-def _dense_row(use: LayerUse, layer: nn.Module) -> LayerRow:
-    return LayerRow(**_counts(use, layer), activation=None, status="DENSE", note=f"kept dense: {use.note}")
-
-
-def _bound(trimmed: nn.Module, rows: list[LayerRow]) -> float:
-    """Return the proved bound on the output error of a chain; a row of ones carries no error, so biases are left out."""
-    weights = [layers.read(trimmed.get_submodule(row.name))[: row.shape[1]] for row in rows]
-    return posterior_bound(weights, [row.error for row in rows])
+    held_out = verdict.held_out(holdout)
+    plan = prepare(model, gather(calibration, n_samples, seed), request)
+    if budget is not None:
+        plan = budgets.allocated(plan, request)
+    trimmed = copy.deepcopy(model if unfold else plan.model)
+    done = Checkpoint(checkpoint, plan, request)
+    outcomes = {}
+    running = SCHEMES[scheme](plan, trimmed, n_jobs, done.get)
+    for job, outcome in track(running, "trimming", len(plan.jobs)):
+        done.put(job, outcome)
+        outcomes[job.use.name] = outcome
+    return verdict.result(plan, trimmed, outcomes, held_out, request)

@@ -163,7 +163,7 @@ class LayerProblem:
         )
 
     @classmethod
-    def cascade(cls, X_hat: Any, X: Any, W: Any, gamma: float, *, penalty: Any = 1.0) -> LayerProblem:
+    def cascade(cls, X_hat: Any, X: Any, W: Any, gamma: float, *, loose: bool = False, penalty: Any = 1.0) -> LayerProblem:
         """State a ReLU layer whose inputs come from layers already trimmed (S.4), (S.22), (S.23).
 
         The radius is ``epsilon^2 = gamma ||(W'X_hat - Y)_active||_F^2`` and the ceiling is ``W'X_hat``, so that the
@@ -179,6 +179,10 @@ class LayerProblem:
             Its trained weights.
         gamma : float
             Inflation rate, at least 1.
+        loose : bool, optional
+            Whether ceilings below 0 are raised to 0, ``max(W'X_hat, 0)``. A ReLU maps what is below 0 to 0, so what is
+            proved of the responses (Theorem 2) stays the same; the set of feasible weights is larger, and the optimum no
+            larger. With the ceilings as published, weights cannot even shrink where their neuron is off.
         penalty : float or array_like, optional
             As in the class.
 
@@ -199,6 +203,8 @@ class LayerProblem:
         active = Y > 0
         np.maximum(Y, 0, out=Y)
         epsilon = np.sqrt(gamma) * frobenius((V, Y), lambda v, y, on: (v - y)[on], active)
+        if loose:
+            np.maximum(V, 0, out=V)
         return cls(X_hat, Y, epsilon, V=V, active=active, penalty=penalty)
 
     @classmethod

@@ -8,9 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nettrim import layers
-from nettrim.graph import LayerUse
-from nettrim.trim import trim_layer
+from nettrim import retrain, trim
 from solvers import (
     LayerProblem,
     ProblemError,
@@ -208,12 +206,12 @@ def test_what_is_infeasible_stays_so_when_reweighted_or_refitted():
 def test_trim_keeps_such_a_layer_dense_and_says_why(monkeypatch):
     # A parallel layer has its own weights for a solution, so that the statement must be replaced to have none.
     problem = noisy(4, "linear", N=5, M=3)
-    layer = torch.nn.Linear(5, 3, bias=False)
-    before = layer.weight.detach().clone()
-    monkeypatch.setattr(layers, "state", lambda *_, **__: problem.replace(epsilon=0.5 * least_error(problem)))
-    use = LayerUse("last", "linear", "")
-    row = trim_layer(layer, use, torch.ones(60, 5), 0.1, "admm", 1e-3, 30, True)
-    assert row.status == "INFEASIBLE" and row.error == 0 and torch.equal(layer.weight, before)
+    model = torch.nn.Sequential(torch.nn.Linear(5, 3, bias=False))
+    before = model[0].weight.detach().clone()
+    monkeypatch.setattr(retrain, "programs", lambda *_: [problem.replace(epsilon=0.5 * least_error(problem))])
+    result = trim(model, torch.ones(60, 5), max_iter=30)
+    (row,) = result.layers
+    assert row.status == "INFEASIBLE" and row.error == 0 and torch.equal(result.model[0].weight, before)
     assert row.note.startswith(f"kept dense: no weights come nearer than {least_error(problem) / problem.norm:.4g}")
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-import nettrim
-from nettrim import ModelError, ProblemError, SolverError, layers, trim
-from nettrim.activations import layer_inputs
+from nettrim import ModelError, ProblemError, SolverError, schemes, trim
+from nettrim.layers import plain, read
 from tests.networks import Branching, Functional, Odd, OneReLU, Residual, Tied, samples, small
 
 
@@ -22,9 +21,17 @@ def test_every_layer_is_certified_and_stays_within_epsilon_of_its_responses():
     result = trim(model, x, 0.2)
     assert result.solved
     assert [row.name for row in result.layers] == ["1", "4", "6"]
+    reached = {}
     for row in result.layers:
-        inputs = layer_inputs(model, row.name, x).double()
+        model.get_submodule(row.name).register_forward_hook(
+            lambda _, args, __, name=row.name: reached.update({name: args[0].detach().double()})
+        )
+    with torch.no_grad():
+        model.eval()(x)
+    for row in result.layers:
+        inputs = reached[row.name]
         before, after = (m.get_submodule(row.name).double() for m in (copy.deepcopy(model), copy.deepcopy(result.model)))
+        before._forward_hooks.clear()
         rule = torch.relu if row.activation == "relu" else (lambda z: z)
         with torch.no_grad():
             y, y_hat = rule(before(inputs)), rule(after(inputs))
@@ -118,14 +125,14 @@ def test_a_layer_that_misses_its_certificate_is_kept_dense_and_named():
 
 
 def test_layers_that_are_not_supported_stay_dense_and_are_named():
-    model = nn.Sequential(nn.Conv1d(3, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(9, 5), nn.ReLU(), nn.Linear(5, 2))
+    model = nn.Sequential(nn.ConvTranspose1d(3, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(15, 5), nn.ReLU(), nn.Linear(5, 2))
     result = trim(model, samples(), 0.2)
     assert result.layers[0].status == "DENSE"
-    assert "Conv1d is not supported" in result.layers[0].note
+    assert "ConvTranspose1d is not supported" in result.layers[0].note
     assert torch.equal(result.model[0].weight, model[0].weight)
     assert result.bound is None
     assert all(row.status == "SOLVED" for row in result.layers[1:])
-    with pytest.raises(ModelError, match=r"strict=True: '0' \(Conv1d is not supported\)"):
+    with pytest.raises(ModelError, match=r"strict=True: '0' \(ConvTranspose1d is not supported\)"):
         trim(model, samples(), 0.2, strict=True)
     odd = {row.name: row for row in trim(Odd(), samples().flatten(1), 0.2).layers}
     assert odd["twice"].status == odd["never"].status == "DENSE"
@@ -133,6 +140,14 @@ def test_layers_that_are_not_supported_stay_dense_and_are_named():
     assert odd["gate"].status == "SOLVED"
     tied = trim(Tied(), samples().flatten(1), 0.2)
     assert tied.model.a.weight is tied.model.b.weight
+
+
+def test_a_model_that_does_not_trace_is_trimmed_as_linear_or_as_told():
+    (row,) = trim(Branching(), samples().flatten(1), 0.2).layers
+    assert (row.activation, row.status) == ("linear", "SOLVED")
+    assert "cannot be traced" in row.note
+    (told,) = trim(Branching(), samples().flatten(1), 0.2, activations={"a": "relu"}).layers
+    assert (told.activation, told.status) == ("relu", "SOLVED")
 
 
 def test_layers_without_bias_and_free_biases():
@@ -165,7 +180,7 @@ def test_an_all_zero_layer_and_a_layer_that_never_fires():
 
 def test_the_larger_epsilon_keeps_less_and_a_huge_one_keeps_nothing():
     mass = [
-        sum(float(np.abs(layers.read(m)).sum()) for m in trim(small(), samples(), e).model if isinstance(m, nn.Linear))
+        sum(float(np.abs(read(plain(m))[0]).sum()) for m in trim(small(), samples(), e).model if isinstance(m, nn.Linear))
         for e in (0.05, 0.2, 0.5, 1.0)
     ]
     assert mass == sorted(mass, reverse=True)
@@ -176,7 +191,7 @@ def test_the_larger_epsilon_keeps_less_and_a_huge_one_keeps_nothing():
 def test_backends_agree_on_the_objective(backend):
     ours, theirs = (trim(small(), samples(), 0.2, backend=b, tol=1e-3) for b in ("admm", backend))
     for a, b in zip(ours.layers, theirs.layers, strict=True):
-        masses = [float(np.abs(layers.read(r.model.get_submodule(a.name))).sum()) for r in (ours, theirs)]
+        masses = [float(np.abs(read(plain(r.model.get_submodule(a.name)))[0]).sum()) for r in (ours, theirs)]
         # Each is within the tolerance of the optimum by its gap, and its violations buy no more than a few times that.
         assert masses[0] == pytest.approx(masses[1], rel=5e-3)
         assert a.status == b.status == "SOLVED"
@@ -187,20 +202,37 @@ def test_backends_agree_on_the_objective(backend):
     [
         ({"epsilon": -0.1}, ProblemError, "epsilon must be"),
         ({"epsilon": float("nan")}, ProblemError, "epsilon must be"),
-        ({"scheme": "sideways"}, ProblemError, "no scheme is called 'sideways'; there is parallel"),
+        ({"epsilon": {"1": 0.1, "*": -1.0}}, ProblemError, "epsilon must be"),
+        ({"epsilon": {"1": 0.1}}, ModelError, "epsilon says nothing of 4, 6; add '\\*' for all others, or ignore them"),
+        ({"epsilon": {"re:conv": 0.1}}, ModelError, r"'re:conv' names no layer; there are 1 \(Linear\), 4"),
+        ({"sparsity": 1.5}, ProblemError, "sparsity, the fraction removed, must be from 0 to 1; got 1.5"),
+        ({"sparsity": float("nan")}, ProblemError, "sparsity"),
+        ({"budget": 0}, ProblemError, "budget must be positive; got 0"),
+        ({"budget": "many"}, ProblemError, "budget must be a number of weights, a fraction, or bytes such as '150 kB'"),
+        ({"budget": 0.5, "sparsity": 0.5}, ProblemError, "budget and sparsity cannot both be asked"),
+        ({"budget": "8 B"}, ProblemError, "budget of 8 bytes is less than the 92 of the row pointers alone"),
+        ({"scheme": "sideways"}, ProblemError, "scheme must be 'parallel' or 'cascade'; got 'sideways'"),
+        ({"gamma": 0.9}, ProblemError, "gamma, the inflation rate, must be 1 or more; got 0.9"),
+        ({"kappa": 0.0}, ProblemError, "kappa, the risk coefficient, must be over 0 and at most 1; got 0"),
+        ({"rounds": 1.5}, ProblemError, "rounds must be a whole number, 0 or more; got 1.5"),
+        ({"targets": ["Conv2d"]}, ModelError, "'Conv2d' names no layer"),
+        ({"targets": ["re:("]}, ModelError, "is not a regular expression"),
+        ({"ignore": ["Linear"]}, ModelError, "no layer to trim; its layers are '1' .is left out by targets or ignore"),
+        ({"holdout": (torch.zeros(4, 3, 4), torch.zeros(3, dtype=torch.long))}, ModelError, "holdout takes class numbers"),
+        ({"holdout": torch.zeros(0, 3, 4)}, ModelError, "no samples"),
         ({"backend": "simplex"}, SolverError, "no backend is called 'simplex'; there are admm"),
         ({"tol": 0.0}, ProblemError, "tol must be"),
         ({"max_iter": 0}, ProblemError, "max_iter must be"),
         ({"n_samples": 0}, ModelError, "n_samples"),
         ({"calibration": torch.zeros(4, 5)}, ModelError, "do not fit the model"),
         ({"calibration": torch.full((4, 3, 4), float("inf"))}, ModelError, "NaN or Inf"),
-        ({"model": nn.Sequential(nn.Flatten(), nn.ReLU())}, ModelError, "no Linear layer to trim"),
-        ({"model": nn.Sequential(nn.Conv1d(3, 3, 2))}, ModelError, "no Linear layer to trim.*Conv1d"),
-        ({"model": Branching()}, ModelError, "cannot be traced"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.ReLU())}, ModelError, "no layer to trim"),
+        ({"model": nn.Sequential(nn.ConvTranspose1d(3, 3, 2))}, ModelError, "no layer to trim.*ConvTranspose1d"),
+        ({"model": Tied(), "strict": True}, ModelError, "under strict=True: 'a' .shares its weight with b"),
     ],
 )
 def test_bad_requests_are_refused_before_any_work(change, error, message, monkeypatch):
-    monkeypatch.setattr(nettrim.trim.__globals__["layers"], "state", lambda *a, **k: pytest.fail("work had begun"))
+    monkeypatch.setattr(schemes, "retrain", lambda *a, **k: pytest.fail("work had begun"))
     request = {"model": small(), "calibration": samples(), "epsilon": 0.1} | change
     with pytest.raises(error, match=message):
         trim(request.pop("model"), request.pop("calibration"), request.pop("epsilon"), **request)
