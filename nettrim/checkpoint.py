@@ -51,7 +51,18 @@ class Checkpoint:
         mark.write_text(key + "\n")
 
     def get(self, job: Job) -> Outcome | None:
-        """Return what is known of a layer, or None."""
+        """Return what is known of a layer.
+
+        Parameters
+        ----------
+        job : Job
+            The layer.
+
+        Returns
+        -------
+        Outcome or None
+            None where it has not been finished.
+        """
         if self.folder is None:
             return None
         name = job.use.name
@@ -61,7 +72,15 @@ class Checkpoint:
         return self.read[name]
 
     def put(self, job: Job, outcome: Outcome) -> None:
-        """Write what came of a layer."""
+        """Write what came of a layer.
+
+        Parameters
+        ----------
+        job : Job
+            The layer.
+        outcome : Outcome
+            What to write.
+        """
         if self.folder is None or self.get(job) is not None:
             return
         path = self._path(job.use.name)

@@ -89,11 +89,25 @@ def trim(
     calibration: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Unlabelled inputs, an .npy file.")],
     out: Annotated[Path, typer.Option(help="Folder for model.safetensors and report.json.")],
     epsilon: Annotated[float, typer.Option(help="Radius relative to the norm of a layer's responses.")] = 0.1,
+    sparsity: Annotated[float | None, typer.Option(help="Fraction of each layer's weights to remove, instead.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Weights to keep in all: a fraction, a number, or '150 kB'.")] = None,
+    scheme: Annotated[str, typer.Option(help="parallel or cascade.")] = "parallel",
+    gamma: Annotated[float, typer.Option(help="Inflation rate of the cascade.")] = 1.1,
+    kappa: Annotated[float, typer.Option(help="Risk coefficient of the cascade's last layer.")] = 1.0,
+    rounds: Annotated[int, typer.Option(help="Reweighted solves of each layer after the first.")] = 0,
+    refit: Annotated[bool, typer.Option("--refit", help="Minimize the response error on each support afterwards.")] = False,
+    target: Annotated[list[str] | None, typer.Option(help="Layers to trim: name, class or re:...; may be repeated.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Layers to keep dense, likewise.")] = None,
+    holdout: Annotated[
+        Path | None, typer.Option(exists=True, help="Other inputs to report errors on, an .npy file.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder to keep finished layers in, and to go on from.")] = None,
     samples: Samples = 10_000,
     backend: Backend = "admm",
     tol: Tol = 1e-3,
     seed: Seed = 0,
     max_iter: Annotated[int | None, typer.Option(help="Iterations a layer at most.")] = None,
+    n_jobs: Annotated[int | None, typer.Option(help="Processes, in the parallel scheme.")] = None,
     strict: Annotated[bool, typer.Option(help="Fail if a layer cannot be trimmed, instead of leaving it dense.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -103,11 +117,23 @@ def trim(
         network,
         _inputs(calibration),
         epsilon,
+        sparsity=sparsity,
+        budget=budget if budget is None else _number(budget),
+        scheme=scheme,
+        gamma=gamma,
+        kappa=kappa,
+        rounds=rounds,
+        refit=refit,
+        targets=target,
+        ignore=ignore or (),
+        holdout=holdout if holdout is None else _inputs(holdout),
+        checkpoint=checkpoint,
         backend=backend,
         tol=tol,
         max_iter=max_iter,
         n_samples=samples,
         seed=seed,
+        n_jobs=n_jobs,
         strict=strict,
     )
     result.save(out)
@@ -166,6 +192,14 @@ def _inputs(path: Path) -> Any:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ModelError(f"{path} is not an .npy file of numbers: {error}") from error
+
+
+def _number(budget: str) -> float | str:
+    """Return a budget as a number where it is one; with a unit it stays as it is."""
+    try:
+        return float(budget)
+    except ValueError:
+        return budget
 
 
 def _show(report: dict[str, Any], made: Any, as_json: bool) -> None:

@@ -48,7 +48,18 @@ class Storage:
     offset: NDArray[np.float64] | None = None
 
     def stored(self, W: Weights) -> Weights:
-        """Return what weights (N, M) of each group become when they are put into the model and read back."""
+        """Return what weights become when they are put into the model and read back.
+
+        Parameters
+        ----------
+        W : list of ndarray, shape (N, M)
+            Weights of each group.
+
+        Returns
+        -------
+        list of ndarray
+            Of the same shapes, in float64.
+        """
         split = np.cumsum([w.shape[1] for w in W])[:-1]
         none: list[Any] = [None] * len(W)
         scales = none if self.scale is None else np.split(self.scale, split)
@@ -56,7 +67,20 @@ class Storage:
         return [self._stored(*each) for each in zip(W, scales, offsets, strict=True)]
 
     def parameters(self, W: NDArray[Any], scale: Any, offset: Any) -> NDArray[np.float64]:
-        """Return the numbers (N, M) that the model's own arrays are to hold, rounded to its dtype."""
+        """Return the numbers that the model's own arrays are to hold, rounded to its dtype.
+
+        Parameters
+        ----------
+        W : ndarray, shape (N, M)
+            Weights of a group, or of all of them.
+        scale, offset : ndarray of shape (M,), or None
+            The parts of the folded normalization that belong to them.
+
+        Returns
+        -------
+        ndarray, shape (N, M)
+            In float64.
+        """
         values = np.array(W, dtype=np.float64)
         rows = len(values) - self.bias
         if scale is not None:
@@ -113,7 +137,13 @@ class Layer:
 
     @contextmanager
     def watch(self, see: Watcher) -> Iterator[None]:
-        """Hand ``see`` the input of every call, before the layer runs, for as long as the context lasts."""
+        """Hand over the input of every call, before the layer runs, for as long as the context lasts.
+
+        Parameters
+        ----------
+        see : callable
+            Takes the input, which it must not change.
+        """
         handle = self.module.register_forward_pre_hook(lambda _, args: see(args[0].detach()))
         try:
             yield
@@ -121,11 +151,35 @@ class Layer:
             handle.remove()
 
     def rows(self, inputs: Tensor) -> int:
-        """Return how many samples of its program an input holds."""
+        """Return how many samples of its program an input holds.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            Of one call; only its shape counts.
+
+        Returns
+        -------
+        int
+            All axes but the last one, multiplied.
+        """
         return prod(inputs.shape[:-1])
 
     def columns(self, inputs: Tensor, rows: Tensor) -> Tensor:
-        """Return some samples of an input as columns ``(n_inputs, n_rows)``, without the row of ones."""
+        """Return some samples of an input, without the row of ones.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            Of one call.
+        rows : torch.Tensor
+            Places of the samples, int64 ``(n_rows,)``.
+
+        Returns
+        -------
+        torch.Tensor
+            Columns ``(n_inputs, n_rows)``.
+        """
         return inputs.reshape(-1, inputs.shape[-1])[rows.to(inputs.device)].T
 
 
@@ -133,12 +187,36 @@ class Convolution(Layer):
     """A convolution: its samples are (image, position) pairs."""
 
     def rows(self, inputs: Tensor) -> int:
-        """Return how many pairs an input holds."""
+        """Return how many pairs an input holds.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            Of one call; only its shape counts.
+
+        Returns
+        -------
+        int
+            Images times positions.
+        """
         images = _batched(self.module, inputs)
         return len(images) * prod(positions(self.module, images.shape))
 
     def columns(self, inputs: Tensor, rows: Tensor) -> Tensor:
-        """Return the patches of some pairs as columns."""
+        """Return the patches of some pairs.
+
+        Parameters
+        ----------
+        inputs : torch.Tensor
+            Of one call.
+        rows : torch.Tensor
+            Places of the pairs, int64 ``(n_rows,)``.
+
+        Returns
+        -------
+        torch.Tensor
+            Columns ``(n_inputs, n_rows)``.
+        """
         return patches(self.module, _batched(self.module, inputs), rows).flatten(1).T
 
 
@@ -163,7 +241,13 @@ class Projection(Layer):
 
     @contextmanager
     def watch(self, see: Watcher) -> Iterator[None]:
-        """Hand ``see`` the query, key or value of every call, or what the output projection is applied to."""
+        """Hand over the query, key or value of every call, or what the output projection is applied to.
+
+        Parameters
+        ----------
+        see : callable
+            Takes the input, which it must not change.
+        """
 
         def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if module in _asked_again:

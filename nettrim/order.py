@@ -91,7 +91,22 @@ def programs(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: S
 
 
 def rows_of(X: NDArray[Any], group: int, groups: int, bias: bool) -> NDArray[Any]:
-    """Return the inputs of a group, with the row of ones."""
+    """Return the inputs of a group, with the row of ones.
+
+    Parameters
+    ----------
+    X : ndarray, shape (N', P)
+        Inputs of all groups, a row of ones at the end where there is a bias.
+    group, groups : int
+        Which one, of how many.
+    bias : bool
+        Whether there is a row of ones.
+
+    Returns
+    -------
+    ndarray, shape (N, P)
+        X itself where there is one group.
+    """
     if groups == 1:
         return X
     size = (len(X) - bias) // groups

@@ -19,7 +19,14 @@ UNITS = {"b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of ``trim``, as documented there.
+    """What ``trim`` is asked, but for model, samples, workers and checkpoint.
+
+    Attributes
+    ----------
+    epsilon, sparsity, budget, scheme, gamma, kappa, loose, rounds, refit, penalize_bias
+        As in ``trim``.
+    targets, ignore, activations, unfold, backend, tol, max_iter, n_samples, seed, strict
+        As in ``trim``.
 
     Raises
     ------
@@ -81,7 +88,9 @@ class Request:
     @property
     def settings(self) -> dict[str, Any]:
         """What was asked, in JSON's types."""
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in asdict(self).items()}
+        plain = asdict(self)
+        plain |= {name: list(value) for name, value in plain.items() if isinstance(value, tuple)}
+        return plain | {name: dict(value) for name, value in plain.items() if isinstance(value, Mapping)}
 
     def orders(self, uses: Iterable[LayerUse], kinds: Mapping[str, str]) -> dict[str, Order]:
         """Return what is asked of each layer.

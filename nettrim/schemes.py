@@ -64,10 +64,12 @@ def cascade(plan: Plan, trimmed: nn.Module, n_jobs: int | None, known: Known) ->
 
     Parameters
     ----------
-    plan, trimmed, known
+    plan, trimmed
         As in ``parallel``.
     n_jobs : int or None
         Not used: one layer needs the other.
+    known : callable
+        As in ``parallel``.
 
     Yields
     ------

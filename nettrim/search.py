@@ -25,7 +25,22 @@ class Answer(NamedTuple):
 
 
 def answer(problem: LayerProblem, order: Order, start: Solution | None = None) -> Answer:
-    """Solve a program, in rounds where asked."""
+    """Solve a program, in rounds where asked.
+
+    Parameters
+    ----------
+    problem : LayerProblem
+        The program.
+    order : Order
+        Rounds, backend, tolerance and iterations.
+    start : Solution, optional
+        Warm start, where the backend takes one.
+
+    Returns
+    -------
+    Answer
+        Its solves.
+    """
     done = reweighted(
         problem,
         rounds=order.rounds,
@@ -92,10 +107,36 @@ def search(problems: list[LayerProblem], storage: Storage, order: Order) -> tupl
 
 
 def at_radius(problem: LayerProblem, epsilon: float) -> LayerProblem:
-    """Return a program at another radius, relative to its responses, but with room above its own."""
+    """Return a program at another radius.
+
+    Parameters
+    ----------
+    problem : LayerProblem
+        The program, at the smallest radius that it may have.
+    epsilon : float
+        Radius relative to its responses.
+
+    Returns
+    -------
+    LayerProblem
+        At that radius, or with some room above its own where that is larger.
+    """
     return problem.replace(epsilon=max(epsilon * problem.norm, ROOM * problem.epsilon))
 
 
 def paired(problems: list[LayerProblem], warm: list[Solution] | None) -> list[tuple[LayerProblem, Solution | None]]:
-    """Return each program with the solution to start from, if there is one."""
+    """Return each program with the solution to start from.
+
+    Parameters
+    ----------
+    problems : list of LayerProblem
+        The programs.
+    warm : list of Solution or None
+        One each, or none.
+
+    Returns
+    -------
+    list of pairs
+        Of a program and a solution or None.
+    """
     return list(zip(problems, warm or [None] * len(problems), strict=True))  # type: ignore[list-item]

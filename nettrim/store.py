@@ -17,7 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from nettrim.batchnorm import fold
 from nettrim.errors import ModelError
+from nettrim.graph import trace
 from nettrim.report import LayerRow, TrimResult
 
 SCHEMA_VERSION = 2
@@ -62,7 +64,8 @@ def load(folder: str | os.PathLike[str], model: nn.Module) -> TrimResult:
     folder : path-like
         Where ``save`` wrote it.
     model : torch.nn.Module
-        A model of the same architecture, trained or not; left unchanged.
+        A model of the architecture that was given to ``trim``, trained or not; left unchanged. Its batch normalizations are
+        folded where the trim left them so.
 
     Returns
     -------
@@ -82,6 +85,8 @@ def load(folder: str | os.PathLike[str], model: nn.Module) -> TrimResult:
         raise ModelError(f"{place} does not hold a saved result ({error})") from error
     if report.get("schema_version") != SCHEMA_VERSION:
         raise ModelError(f"{place} has schema version {report.get('schema_version')}; this package reads {SCHEMA_VERSION}")
+    if report["settings"].get("unfold") is False:
+        model = fold(model, trace(model).folds)
     rows = tuple(LayerRow(**{**row, "shape": tuple(row["shape"])}) for row in report["layers"])
     return TrimResult(model=with_weights(model, tensors, place), layers=rows, **{name: report[name] for name in _FIELDS})
 

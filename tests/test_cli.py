@@ -64,6 +64,27 @@ def test_trim_end_to_end(folder):
     assert sum(int((value != 0).sum()) for value in weights.values()) == back.parameters_kept
 
 
+def test_every_option_of_a_trim_reaches_it(folder):
+    options = ["--sparsity", "0.5", "--scheme", "cascade", "--gamma", "1.3", "--kappa", "0.9", "--rounds", "1", "--refit"]
+    options += ["--target", "re:^[14]", "--ignore", "4", "--holdout", "x.npy", "--checkpoint", "kept", "--n-jobs", "1"]
+    done = nettrim(*request(), *options, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    asked = {"sparsity": 0.5, "scheme": "cascade", "gamma": 1.3, "kappa": 0.9, "rounds": 1, "refit": True}
+    asked |= {"targets": ["re:^[14]"], "ignore": ["4"]}
+    assert {name: report["settings"][name] for name in asked} == asked
+    assert [layer["status"] for layer in report["layers"]] == ["SOLVED", "DENSE", "DENSE"]
+    assert report["layers"][0]["holdout"] == pytest.approx(report["layers"][0]["achieved"], rel=1e-4)
+    assert (folder / "kept" / "1.npz").exists()
+
+
+@pytest.mark.parametrize(("budget", "asked"), [("0.4", 0.4), ("90", 90.0), ("1.2 kB", "1.2 kB")])
+def test_a_budget_is_a_number_or_has_a_unit(folder, budget, asked):
+    done = nettrim(*request(), "--budget", budget, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["settings"]["budget"] == asked
+
+
 def test_a_table_without_json(folder):
     done = nettrim(*request(), cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nettrim import batchnorm, trim
+from nettrim import batchnorm, load, trim
 from nettrim.activations import Draw, forward, record
 from nettrim.graph import trace
 from nettrim.layers import find, plain, read, write
@@ -94,7 +94,7 @@ def test_a_channel_that_its_normalization_turns_off_needs_no_weights():
 
 
 @pytest.mark.parametrize("unfold", [True, False])
-def test_a_trim_takes_normalizations_apart_again_or_leaves_them_folded(unfold):
+def test_a_trim_takes_normalizations_apart_again_or_leaves_them_folded(unfold, tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(
         *(nn.Conv2d(2, 5, 3), randomized(nn.BatchNorm2d(5)), nn.ReLU(), nn.Flatten()),
@@ -108,6 +108,8 @@ def test_a_trim_takes_normalizations_apart_again_or_leaves_them_folded(unfold):
     )
     assert isinstance(result.model[1], nn.BatchNorm2d if unfold else nn.Identity)
     assert (list(result.model.state_dict()) == list(model.state_dict())) is unfold
+    result.save(tmp_path)
+    torch.testing.assert_close(load(tmp_path, model).model.eval()(x), result.model.eval()(x), rtol=0, atol=0)
     plain_error = float(torch.linalg.norm(forward(result.model, x) - forward(model, x)))
     assert result.output_error == pytest.approx(plain_error, rel=1e-4)
     assert plain_error / float(torch.linalg.norm(forward(model, x))) < 0.3
