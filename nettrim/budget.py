@@ -48,7 +48,9 @@ def allocated(plan: Plan, request: Request) -> Plan:
     layers = [find(plan.model, job.use) for job in plan.jobs]
     affordable = _weights(request.budget, layers)
     curves = []
-    for (job, X), layer in track(zip(inputs(plan, plan.jobs), layers, strict=True), "measuring", len(layers)):
+    for (job, X), layer in track(
+        zip(inputs(plan.model, plan.jobs, plan.samples), layers, strict=True), "measuring", len(layers)
+    ):
         points = profile(read(layer), X, layer.storage, job.order, EPSILONS)
         curves.append(_curve(points, layer.weight.numel()))
     kept = allocate([curve[:, :2] for curve in curves], affordable)

@@ -38,12 +38,14 @@ class LayerRow:
         The same of the bias.
     samples : int
         Samples that its program saw: of a convolution (image, position) pairs, of a sequence tokens.
+    sparsity : float or None
+        Fraction of its weights that was to be zero, as asked or as its share of a budget; None where epsilon was asked.
     epsilon, achieved : float or None
         Radius asked, and response error reached, both relative to ``||Y||_F``. Where Y is 0, absolute.
     holdout : float or None
         The same error on held-out samples; None where there are none.
-    gap, violation : float or None
-        Duality gap, and the larger violation over epsilon, of the weights that the solver gave; of the worst group.
+    gap, ball_violation, ceiling_violation : float or None
+        Duality gap, and violations over epsilon, of the weights that the solver gave; of the worst group.
     error : float
         ``||ReLU(W'X) - Y||_F`` on the inputs that its scheme means, absolute; 0 of a dense layer.
     iterations, solves : int
@@ -66,16 +68,25 @@ class LayerRow:
     biases: int = 0
     biases_kept: int = 0
     samples: int = 0
+    sparsity: float | None = None
     epsilon: float | None = None
     achieved: float | None = None
     holdout: float | None = None
     gap: float | None = None
-    violation: float | None = None
+    ball_violation: float | None = None
+    ceiling_violation: float | None = None
     error: float = 0.0
     iterations: int = 0
     solves: int = 0
     seconds: float = 0.0
     memory: int | None = None
+
+    @property
+    def violation(self) -> float | None:
+        """The larger of the two violations."""
+        if self.ball_violation is None or self.ceiling_violation is None:
+            return None
+        return max(self.ball_violation, self.ceiling_violation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +164,7 @@ class TrimResult:
         Returns
         -------
         rich.table.Table
-            A row a layer, totals in the title and the caption.
+            A row a layer, totals in the title and the caption; beside what is kept, in parentheses, what was to be.
         """
         title = f"kept {self.kept:.2%} of the prunable weights, {self.compression:.2f}x fewer parameters"
         relative = self.output_error / self.output_norm if self.output_norm else 0.0
@@ -177,7 +188,8 @@ class TrimResult:
                 "x".join(map(str, row.shape)),
                 row.activation or "-",
                 str(row.samples or "-"),
-                f"{row.weights_kept / max(row.weights, 1):.2%}",
+                f"{row.weights_kept / max(row.weights, 1):.2%}"
+                + ("" if row.sparsity is None else f" ({1 - row.sparsity:.2%})"),
                 *(_number(value) for value in (row.epsilon, row.achieved, row.holdout)),
                 *("-" if value is None else f"{value:.1e}" for value in (row.gap, row.violation)),
                 str(row.iterations),

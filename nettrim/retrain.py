@@ -18,7 +18,7 @@ from nettrim.layers import Storage, Weights
 from nettrim.memory import Peak
 from nettrim.order import Order, count, programs, rows_of
 from nettrim.search import Answer, answer, at_radius, paired, search
-from solvers import Solution, Status, certify, refit
+from solvers import Certificate, Solution, Status, certify, refit
 
 
 class Outcome(NamedTuple):
@@ -36,8 +36,8 @@ class Outcome(NamedTuple):
         Radius and response error, relative to ``||Y||_F``; absolute where Y is 0.
     error, norm : float
         Response error, absolute, and ``||Y||_F``.
-    gap, violation : float
-        Of the worst group, before a refit.
+    gap, ball_violation, ceiling_violation : float
+        Of the worst group, before a refit; violations relative to its epsilon.
     samples : int
         That each program saw.
     iterations, solves : int
@@ -56,7 +56,8 @@ class Outcome(NamedTuple):
     error: float
     norm: float
     gap: float
-    violation: float
+    ball_violation: float
+    ceiling_violation: float
     samples: int
     iterations: int
     solves: int
@@ -193,10 +194,18 @@ def _judge(answers: list[Answer], storage: Storage, order: Order, note: str = ""
         error=error,
         norm=norm,
         gap=max((c.gap for c in judged), key=abs),
-        violation=max(c.violation for c in judged),
+        ball_violation=max(_relative(c.ball_violation, c) for c in judged),
+        ceiling_violation=max(_relative(c.ceiling_violation, c) for c in judged),
         samples=lasts[0][0].P,
         iterations=iterations,
         solves=len(answers),
         seconds=sum(each.seconds for each in answers),
         memory=None,
     )
+
+
+def _relative(violation: float, certificate: Certificate) -> float:
+    """Return a violation as a fraction of its unit; 0 where nothing is violated."""
+    if violation == 0:
+        return 0.0
+    return violation / certificate.violation_unit if certificate.violation_unit > 0 else math.inf

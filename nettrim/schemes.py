@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from nettrim.activations import Draw, record
 from nettrim.errors import ModelError
@@ -48,7 +48,7 @@ def parallel(plan: Plan, trimmed: nn.Module, n_jobs: int | None, known: Known) -
     """
 
     def tasks() -> Iterator[Any]:
-        for job, X in inputs(plan, [job for job in plan.jobs if known(job) is None]):
+        for job, X in inputs(plan.model, [job for job in plan.jobs if known(job) is None], plan.samples):
             layer = find(plan.model, job.use)
             yield delayed(_named)(job.use.name, read(layer), X, None, layer.storage, job.order)
 
@@ -76,14 +76,13 @@ def cascade(plan: Plan, trimmed: nn.Module, n_jobs: int | None, known: Known) ->
     Job, Outcome
         In the order of the jobs.
     """
+    original = inputs(plan.model, [job for job in plan.jobs if known(job) is None], plan.samples)
     for job in plan.jobs:
         outcome = known(job)
         if outcome is None:
             name = job.use.name
-            X, X_hat = (
-                record(model, {name: Draw(find(model, job.use), job.rows)}, plan.samples)[name]
-                for model in (plan.model, trimmed)
-            )
+            _, X = next(original)
+            X_hat = record(trimmed, {name: Draw(find(trimmed, job.use), job.rows)}, plan.samples)[name]
             layer = find(plan.model, job.use)
             outcome = _named(name, read(layer), X, None if np.array_equal(X, X_hat) else X_hat, layer.storage, job.order)
         _put(trimmed, job, outcome)
@@ -93,23 +92,25 @@ def cascade(plan: Plan, trimmed: nn.Module, n_jobs: int | None, known: Known) ->
 SCHEMES = {"parallel": parallel, "cascade": cascade}
 
 
-def inputs(plan: Plan, jobs: Iterable[Job]) -> Iterator[tuple[Job, NDArray[Any]]]:
-    """Yield layers and their original inputs, several recorded in one run of the model where there is room.
+def inputs(model: nn.Module, jobs: Iterable[Job], samples: Tensor) -> Iterator[tuple[Job, NDArray[Any]]]:
+    """Yield layers and their inputs, several recorded in one run of the model where there is room.
 
     Parameters
     ----------
-    plan : Plan
-        Model and samples.
+    model : torch.nn.Module
+        The model to run.
     jobs : iterable of Job
         The layers.
+    samples : torch.Tensor
+        Inputs of the model.
 
     Yields
     ------
     Job, ndarray
         In the order of the jobs, X as in ``record``.
     """
-    for group in _together(jobs, plan.model):
-        found = record(plan.model, {job.use.name: Draw(find(plan.model, job.use), job.rows) for job in group}, plan.samples)
+    for group in _together(jobs, model):
+        found = record(model, {job.use.name: Draw(find(model, job.use), job.rows) for job in group}, samples)
         for job in group:
             yield job, found.pop(job.use.name)
 

@@ -82,7 +82,7 @@ def search(problems: list[LayerProblem], storage: Storage, order: Order) -> tupl
     largest = max(LARGEST, 2 * smallest)
     seen: dict[float, tuple[float, list[Answer]]] = {}
     low = high = None  # radii that keep more, and less, than the target
-    at = min(max(order.epsilon, smallest), largest)
+    at = smallest if target == 1 else min(max(order.epsilon, smallest), largest)
     while len(seen) < SOLVES and at not in seen:
         nearest = min(seen, key=lambda other: abs(math.log(other / at)), default=None)
         warm = None if nearest is None else [each.first for each in seen[nearest][1]]
@@ -100,10 +100,14 @@ def search(problems: list[LayerProblem], storage: Storage, order: Order) -> tupl
             above, below = seen[low][0] - target, target - seen[high][0]
             share = min(max(above / (above + below), 0.1), 0.9)
             at = low * (high / low) ** share
-    best = min(seen, key=lambda at: abs(seen[at][0] - target))
+    best = min(seen, key=lambda at: (not _met(seen[at][1]), abs(seen[at][0] - target)))
     kept, answers = seen[best]
     note = f"sparsity {order.sparsity:.4g} was asked, {1 - kept:.4g} is the nearest"
     return answers, len(seen), "" if abs(kept - target) <= 2 * SPARSITY_TOLERANCE else note
+
+
+def _met(answers: list[Answer]) -> bool:
+    return all(each.last.solution.status is Status.SOLVED for each in answers)
 
 
 def at_radius(problem: LayerProblem, epsilon: float) -> LayerProblem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nettrim.activations import Draw, forward, gather, record, survey
+from nettrim.activations import forward, gather, survey
 from nettrim.errors import ModelError
 from nettrim.graph import LayerUse
 from nettrim.layers import find, read
@@ -18,6 +19,7 @@ from nettrim.plan import Plan, drawn
 from nettrim.report import LayerRow, TrimResult
 from nettrim.request import Request
 from nettrim.retrain import Outcome, response_error
+from nettrim.schemes import inputs
 from nettrim.train import accuracy
 from solvers import Status
 from theory import posterior_bound
@@ -96,8 +98,9 @@ def result(
         The whole of it.
     """
     errors = {} if other is None else _on(other, plan, trimmed, request)
+    asked = {job.use.name: job.order.sparsity for job in plan.jobs}
     rows = [
-        _row(use, trimmed, outcomes[use.name], errors.get(use.name))
+        _row(use, trimmed, outcomes[use.name], errors.get(use.name), asked.get(use.name))
         if use.name in outcomes
         else LayerRow(**_counts(use, trimmed), activation=None, status="DENSE", note=f"kept dense: {use.note}")
         for use in plan.uses
@@ -124,19 +127,22 @@ def _on(other: HeldOut, plan: Plan, trimmed: nn.Module, request: Request) -> dic
     """Return the relative response error of each trimmed layer on held-out samples, on the inputs that its scheme means."""
     found = {job.use.name: find(plan.model, job.use) for job in plan.jobs}
     _, shapes = survey(plan.model, found, other.inputs)
-    errors = {}
+    jobs = []
     for place, job in enumerate(plan.jobs):
-        name, old, new = job.use.name, found[job.use.name], find(trimmed, job.use)
-        reaching = sum(old.rows(torch.empty(shape, device="meta")) for shape in shapes[name])
-        rows = drawn(reaching, request.n_samples, request.seed, place)
-        X = X_hat = record(plan.model, {name: Draw(old, rows)}, other.inputs)[name]
-        if request.scheme == "cascade":
-            X_hat = record(trimmed, {name: Draw(new, rows)}, other.inputs)[name]
-        errors[name] = response_error(read(old), read(new), X, X_hat, old.storage.bias, job.order.activation)
+        layer = found[job.use.name]
+        reaching = sum(layer.rows(torch.empty(shape, device="meta")) for shape in shapes[job.use.name])
+        jobs.append(dataclasses.replace(job, rows=drawn(reaching, request.n_samples, request.seed, place)))
+    before = inputs(plan.model, jobs, other.inputs)
+    after = inputs(trimmed, jobs, other.inputs) if request.scheme == "cascade" else None
+    errors = {}
+    for job, X in before:
+        old, new = found[job.use.name], find(trimmed, job.use)
+        X_hat = X if after is None else next(after)[1]
+        errors[job.use.name] = response_error(read(old), read(new), X, X_hat, old.storage.bias, job.order.activation)
     return errors
 
 
-def _row(use: LayerUse, trimmed: nn.Module, outcome: Outcome, other: float | None) -> LayerRow:
+def _row(use: LayerUse, trimmed: nn.Module, outcome: Outcome, other: float | None, sparsity: float | None) -> LayerRow:
     met = outcome.status is Status.SOLVED
     return LayerRow(
         **_counts(use, trimmed),
@@ -144,11 +150,13 @@ def _row(use: LayerUse, trimmed: nn.Module, outcome: Outcome, other: float | Non
         status=outcome.status.name,
         note="; ".join(part for part in (use.note, outcome.note) if part),
         samples=outcome.samples,
+        sparsity=sparsity,
         epsilon=outcome.epsilon,
         achieved=outcome.achieved,
         holdout=other,
         gap=outcome.gap,
-        violation=outcome.violation,
+        ball_violation=outcome.ball_violation,
+        ceiling_violation=outcome.ceiling_violation,
         error=outcome.error if met else 0.0,
         iterations=outcome.iterations,
         solves=outcome.solves,

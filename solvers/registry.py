@@ -30,6 +30,22 @@ def _modules() -> dict[str, ModuleType]:
     return {name.rstrip("_"): importlib.import_module(f"solvers.backends.{name}") for name in sorted(files)}
 
 
+def _module(name: str) -> ModuleType | None:
+    """Return one backend without a look at the others, None where there is none of that name."""
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or name.endswith("_"):
+        return None
+    for file in (name, f"{name}_"):
+        if importlib.util.find_spec(f"solvers.backends.{file}") is not None:
+            return importlib.import_module(f"solvers.backends.{file}")
+    return None
+
+
+def _absent(module: ModuleType) -> str:
+    """Return what a backend needs and does not find, empty where it finds all."""
+    absent = [library for library in module.REQUIRES if importlib.util.find_spec(library) is None]
+    return f"needs {', '.join(absent)}: pip install {module.INSTALL}" if absent else ""
+
+
 def missing() -> dict[str, str]:
     """Tell which backends cannot be used here, and what would change that.
 
@@ -38,12 +54,8 @@ def missing() -> dict[str, str]:
     dict
         Name to a sentence with the pip line. Nothing is imported to find out.
     """
-    reasons = {}
-    for name, module in _modules().items():
-        absent = [library for library in module.REQUIRES if importlib.util.find_spec(library) is None]
-        if absent:
-            reasons[name] = f"needs {', '.join(absent)}: pip install {module.INSTALL}"
-    return reasons
+    reasons = {name: _absent(module) for name, module in _modules().items()}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def available() -> list[str]:
@@ -196,21 +208,21 @@ def solve(
 
 def _find(backend: str, options: dict[str, Any]) -> ModuleType:
     """Return the module of a backend that is installed and knows the options."""
-    modules = _modules()
-    if backend not in modules:
-        raise SolverError(f"no backend is called {backend!r}; there are {', '.join(modules)}")
-    absent = missing()
-    if backend in absent:
-        raise SolverError(f"backend {backend!r} {absent[backend]}. Usable now: {', '.join(available())}")
+    module = _module(backend)
+    if module is None:
+        raise SolverError(f"no backend is called {backend!r}; there are {', '.join(_modules())}")
+    reason = _absent(module)
+    if reason:
+        raise SolverError(f"backend {backend!r} {reason}. Usable now: {', '.join(available())}")
     known = [
         name
-        for name, parameter in inspect.signature(modules[backend].solve).parameters.items()
+        for name, parameter in inspect.signature(module.solve).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and name not in ("judge", "max_iter", "start")
     ]
     unknown = [name for name in options if name not in known]
     if unknown:
         raise SolverError(f"backend {backend!r} has no option {unknown[0]!r}; its options are {', '.join(known) or 'none'}")
-    return modules[backend]
+    return module
 
 
 def _judged(judge: Judge, answer: Answer, backend: str, seconds: float, throw: bool) -> Solution:

@@ -2,10 +2,14 @@
 
 import json
 import re
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
+import nettrim
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,11 +28,30 @@ def test_the_example_has_at_most_twelve_lines_and_runs(tmp_path, monkeypatch, ca
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_the_examples_of_targets_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = {"conv": nn.Conv2d(2, 6, 3), "relu": nn.ReLU(), "flat": nn.Flatten(), "head": nn.Linear(24, 3)}
+        model = nn.Sequential(OrderedDict(layers))
+        x = torch.randn(90, 2, 4, 4)
+    made, real = [], nettrim.trim
+    monkeypatch.setattr(nettrim, "trim", lambda *args, **options: made.append(real(*args, **options)))
+    labels = torch.zeros(30, dtype=torch.long)
+    exec(BLOCKS[1], {"nettrim": nettrim, "model": model, "inputs": x[:60], "x_test": x[60:], "y_test": labels})
+    assert [row.epsilon for row in made[0].layers] == pytest.approx([0.05, 0.1])
+    assert all(result.solved for result in made)
+    assert made[4].layers[1].status == "DENSE"
+    assert (tmp_path / "run").is_dir()
+    assert len(made) == 5
+
+
 def test_the_layer_example_runs():
     generator = torch.Generator().manual_seed(0)
     scope = {"inputs": torch.randn(50, 6, generator=generator), "weight": torch.randn(4, 6, generator=generator)}
     scope["bias"] = torch.randn(4, generator=generator)
-    exec(BLOCKS[1], scope)
+    exec(BLOCKS[2], scope)
+    exec(BLOCKS[3], scope)
     assert scope["solution"].W.shape == (7, 4)
     assert scope["solution"].status.name == "SOLVED"
 
@@ -68,17 +91,29 @@ def test_the_results_are_those_of_the_committed_report():
         ]
 
 
-@pytest.mark.parametrize("name", ["admm_vs_reference", "scaling", "memory", "agreement"])
+CITED = ["admm_vs_reference", "conic_curve", "linear_vs_skglm", "scaling", "high_accuracy", "memory", "agreement"]
+
+
+@pytest.mark.parametrize("name", CITED)
 def test_the_benchmarks_that_the_readme_cites_are_committed_and_quoted(name):
     report = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
     quoted = {
         "admm_vs_reference": lambda: f"{report['ratio']:.0f}x",
-        "scaling": lambda: f"all 60,000 images, certified 1e-3 | {report['rows']['P'][-1]['median']:.0f} s |",
+        "conic_curve": lambda: f"{report['ratio']:.0f}x as fast | `python -m benchmarks.conic_curve`",
+        "linear_vs_skglm": lambda: (
+            f"{report['ratios']['skglm, Lasso']:.0f}x as fast | `python -m benchmarks.linear_vs_skglm` |"
+            f"|{report['ratios']['skglm']:.1f}x and {report['ratios']['scikit-learn']:.1f}x"
+        ),
+        "scaling": lambda: (
+            f"all 60,000 images, certified 1e-3 | {report['rows']['P'][-1]['median']:.0f} s |"
+            f"|{report['exponents']['P']['seconds']:.2f} and {report['exponents']['M']['seconds']:.2f}"
+        ),
+        "high_accuracy": lambda: f"{report['difference']:.0e} relative",
         "memory": lambda: f"{report['total']:.1f} arrays",
         "agreement": lambda: f"{report['spread']:.0e}",
     }[name]()
     assert f"python -m benchmarks.{name}" in README
-    assert quoted in README
+    assert all(part in README for part in quoted.split("||"))
 
 
 def test_the_rows_of_reweighting_are_those_of_the_committed_report():

@@ -134,3 +134,17 @@ def test_the_programs_of_a_layer_are_there_for_those_who_solve_them():
     assert len(layer_problems(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)), "0", torch.rand(2, 4, 5, 5))) == 4
     with pytest.raises(ModelError, match="no layer '1' can be trimmed; there are 0, 3, 7, 9"):
         layer_problems(model, "1", x)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that distributed closes when it is collected
+def test_the_same_call_runs_on_the_cluster_of_the_caller():
+    distributed = pytest.importorskip("distributed")
+    x = samples(200)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        parallel_config(backend="dask"),
+    ):
+        found = trim(small(), x, 0.2)
+        assert client.scheduler_info()["workers"]
+    assert weights(found) == weights(trim(small(), x, 0.2))

@@ -44,6 +44,8 @@ class Plan:
         Bytes that the smallest plan, one neuron at a time, would take.
     threads : int
         Of the finish.
+    targets : bool
+        Whether Y itself is what the kernels call the targets.
     """
 
     rows: int
@@ -51,6 +53,7 @@ class Plan:
     disk: int
     least: int
     threads: int
+    targets: bool
 
     def array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return zeros of a large shape: in memory, or in a file where the plan has files."""
@@ -85,9 +88,10 @@ def plan(problem: LayerProblem, dtype: Any, limit: float | None, *, gram: bool, 
     """
     N, M, P, size = problem.N, problem.M, problem.P, np.dtype(dtype).itemsize
     copies = 0 if as_is(problem.X, dtype) else N * P * size
+    targets = not gram and targets_as_is(problem, dtype)
     if not gram:
         copies += 0 if as_is(problem.active, np.bool_) else M * P
-        copies += 0 if targets_as_is(problem, dtype) else M * P * size
+        copies += 0 if targets else M * P * size
     weights = N * M
     # By phase, for they give up what the next one does not need. The state is two (M, P) arrays in the first, one later.
     iteration = 12 * N * N + 7 * size * weights  # Gram matrix and inverse; weights, their state and what moves them
@@ -108,11 +112,11 @@ def plan(problem: LayerProblem, dtype: Any, limit: float | None, *, gram: bool, 
     first, later = parts(threads)
     whole = copies + max(first + states * state, later + state)
     if limit is None or whole <= limit:
-        return Plan(M, whole, 0, whole, threads)
+        return Plan(M, whole, 0, whole, threads, targets)
     row = 0 if gram else P * size
     threads = threads if small(threads) + min(FEW, M) * row <= limit else 1
     rows = M if gram else min(max(int(limit - small(threads)) // row, 1), ROWS, M)
-    return Plan(rows, small(threads) + rows * row, copies + states * state, small(1) + row, threads)
+    return Plan(rows, small(threads) + rows * row, copies + states * state, small(1) + row, threads, targets)
 
 
 def as_is(array: NDArray[Any], dtype: Any) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from solvers.arrays import Array, read_only
 from solvers.backends._balance import Balance
 from solvers.backends._checkpoints import checkpoints
-from solvers.backends._memory import Plan, copied, plan, targets_as_is
+from solvers.backends._memory import Plan, copied, plan
 from solvers.backends._turns import blas_threads, in_turn
 from solvers.errors import SolverError
 from solvers.problem import LayerProblem
@@ -41,6 +41,7 @@ RELAXATION = 1.9
 LATE, LATE_RELAXATION = 500, 1.6
 NEAR = 0.05  # gap or violation below which the iteration goes on from where its first finish came to
 FIRST_FINISH = 40  # iterations before the finish is tried; each later try comes after twice as many
+FINEST = 4e-6  # violation, relative to the responses, that float32 tells from its own rounding with room to spare
 FINISH_ROOM = 3  # iterations that must be left for it
 
 
@@ -118,7 +119,8 @@ def solve(
     relaxation : float, optional
         Over-relaxation, between 0 and 2; at most 1.6 from iteration 500 on.
     dtype : {"float32", "float64"}, optional
-        Working precision. Default: float32 where ``tol`` is 1e-4 or more and the radius is not 0, else float64.
+        Working precision. Default: float32 where ``tol`` is 1e-4 or more, and ``tol`` times the relative radius over 4e-6;
+        else float64.
     memory_limit : float, optional
         Bytes of memory that the solve may take beyond the problem's own arrays, which may be ``numpy.memmap``; by an
         estimate, for BLAS and the allocator keep memory of their own. Where it needs more, its (M, P) arrays, the dual that
@@ -138,7 +140,9 @@ def solve(
         If the disk has no room for the temporary files.
     """
     limit = 10_000 if max_iter is None else max_iter
-    rough = judge.tol >= 1e-4 and problem.epsilon > 0  # at radius 0 the multipliers may grow beyond what float32 resolves
+    # A violation that is allowed must be well over the rounding of the responses, else float32 cannot tell; nor can it at
+    # radius 0, where multipliers may grow without limit.
+    rough = judge.tol >= 1e-4 and judge.tol * problem.epsilon > FINEST * problem.norm
     real = np.dtype(dtype or ("float32" if rough else "float64")).type
     # At radius 0 the squares of a Gram matrix would cost half the digits of the equations that must hold.
     gram = problem.activation == "linear" and problem.epsilon > 0
@@ -225,7 +229,7 @@ def _relu(problem: LayerProblem, real: Any, rho: float | None, room: Plan) -> tu
 
     X, on = copied(problem.X, real, room), copied(problem.active, np.bool_, room)
     T = problem.Y
-    if not targets_as_is(problem, real):
+    if not room.targets:
         T = room.array(T.shape, real)
         for m in range(problem.M):
             T[m] = np.where(on[m], problem.Y[m], problem.V[m])
