@@ -1,5 +1,6 @@
 """Sparsity and budgets: what is asked is what comes out, and reweighting and refit do what they are for."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -20,8 +21,8 @@ from nettrim.search import SPARSITY_TOLERANCE
 def network():
     """Return a network with as many weights as a tolerance of a quarter point needs, and inputs of low rank."""
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(500, 8, generator=random) @ torch.randn(8, 40, generator=random)
-    return mlp((40, 60, 50, 30), seed=0), torch.relu(x + 0.3 * torch.randn(500, 40, generator=random))
+    x = torch.randn(200, 6, generator=random) @ torch.randn(6, 25, generator=random)
+    return mlp((25, 32, 25, 20), seed=0), torch.relu(x + 0.3 * torch.randn(200, 25, generator=random))
 
 
 def kept(result):
@@ -29,14 +30,14 @@ def kept(result):
 
 
 @pytest.mark.parametrize("scheme", ["parallel", "cascade"])
-@pytest.mark.parametrize("options", [{}, {"rounds": 2, "refit": True}], ids=["plain", "reweighted"])
+@pytest.mark.parametrize("options", [{}, {"rounds": 1, "refit": True}], ids=["plain", "reweighted"])
 def test_a_sparsity_is_hit(network, scheme, options):
     model, x = network
     result = trim(model, x, sparsity={"1": 0.6, "*": 0.8}, scheme=scheme, **options)
     assert result.solved
-    assert kept(result)[0] == pytest.approx(0.4, abs=SPARSITY_TOLERANCE)
-    assert kept(result)[1] == pytest.approx(0.2, abs=SPARSITY_TOLERANCE)
-    assert kept(result)[2] == pytest.approx(0.2, abs=2 * SPARSITY_TOLERANCE)
+    assert kept(result)[0] == pytest.approx(0.4, abs=SPARSITY_TOLERANCE + 1e-9)
+    assert kept(result)[1] == pytest.approx(0.2, abs=SPARSITY_TOLERANCE + 1e-9)
+    assert kept(result)[2] == pytest.approx(0.2, abs=2 * SPARSITY_TOLERANCE + 1e-9)
     assert not any(row.note for row in result.layers)
     assert all(row.solves % (1 + options.get("rounds", 0)) == 0 for row in result.layers)
 
@@ -58,7 +59,7 @@ def test_the_ends_of_sparsity(network, sparsity):
     assert result.kept == pytest.approx(1 - sparsity, abs=0.05)
 
 
-@pytest.mark.parametrize("budget", [0.2, 1500, "14 kB"])
+@pytest.mark.parametrize("budget", [400, "5 kB"])
 def test_a_budget_is_spent_and_not_overdrawn_by_more_than_the_tolerance(network, budget):
     model, x = network
     result = trim(model, x, budget=budget)
@@ -72,12 +73,15 @@ def test_a_budget_is_spent_and_not_overdrawn_by_more_than_the_tolerance(network,
     assert result.settings["budget"] == budget
 
 
-def test_a_budget_beats_the_same_share_for_all(network):
-    model, x = network
-    spread, same = trim(model, x, budget=0.25), trim(model, x, sparsity=0.75)
+def test_a_budget_goes_where_it_is_needed(network):
+    model, x = copy.deepcopy(network[0]), network[1]
+    with torch.no_grad():  # a last layer that needs a tenth of its weights
+        model[5].weight[:, torch.arange(25) % 10 != 0] = 0.0
+    spread, same = trim(model, x, budget=0.3), trim(model, x, sparsity=0.7)
     squares = [sum(row.achieved**2 for row in result.layers) for result in (spread, same)]
-    assert squares[0] < squares[1]
-    assert max(kept(spread)) - min(kept(spread)) > 0.02  # it did choose
+    assert spread.kept == pytest.approx(0.3, abs=0.005)
+    assert kept(spread)[2] < 0.2 < 0.3 < kept(spread)[0]
+    assert squares[0] < 0.8 * squares[1]
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 1.0))
@@ -127,8 +131,8 @@ def test_units_of_budgets():
 def test_reweighting_keeps_less_at_the_same_radius_and_a_refit_errs_less(network):
     model, x = network
     plain = trim(model, x, 0.1)
-    reweighted = trim(model, x, 0.1, rounds=3)
-    refitted = trim(model, x, 0.1, rounds=3, refit=True)
+    reweighted = trim(model, x, 0.1, rounds=2)
+    refitted = trim(model, x, 0.1, rounds=2, refit=True)
     assert reweighted.solved
     assert reweighted.kept < 0.95 * plain.kept
     assert all(row.achieved <= 0.1 * (1 + 2e-3) for row in reweighted.layers)
