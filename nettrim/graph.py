@@ -139,6 +139,9 @@ def trace(model: nn.Module, activations: Mapping[str, Activation] | None = None)
         module = model.get_submodule(use.module)
         if not isinstance(module, nn.MultiheadAttention) and type(module) not in SUPPORTED:
             use = dataclasses.replace(use, note=f"{type(module).__name__} is not supported")
+        elif not use.part and module._parameters.get("weight") is None:
+            note = "computes its weight from other parameters; torch.nn.utils.prune.remove and its like make it its own"
+            use = dataclasses.replace(use, note=note)
         elif use.module in shared:
             use = dataclasses.replace(use, note=f"shares its weight with {shared[use.module]}")
         else:

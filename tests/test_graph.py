@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from nettrim import ModelError
 from nettrim.graph import trace
@@ -49,6 +50,15 @@ def test_layers_that_must_stay_dense_say_why():
     assert "not by ReLU alone" in notes["fork"][1]
     assert kinds(Tied()) == {"a": None, "b": None, "c": "linear"}
     assert kinds(nn.Sequential(nn.ConvTranspose2d(3, 3, 2), nn.ReLU(), nn.Conv2d(3, 2, 1))) == {"0": None, "2": "linear"}
+
+
+def test_a_weight_that_is_computed_anew_in_every_pass_is_left_alone():
+    model = small()
+    prune.l1_unstructured(model[1], "weight", 0.5)
+    assert kinds(model) == {"1": None, "4": "relu", "6": "linear"}
+    assert "computes its weight from other parameters" in trace(model).layers[0].note
+    prune.remove(model[1], "weight")
+    assert kinds(model)["1"] == "relu"
 
 
 def test_dropout_that_stays_on_is_not_looked_through():
