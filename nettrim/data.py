@@ -35,7 +35,7 @@ class Data:
     name : str
         What it is.
     x_train, x_test : torch.Tensor
-        Inputs ``(n, ...)``, float32; images are ``(n, 1, height, width)`` in [0, 1].
+        Inputs ``(n, ...)``, float32; images are ``(n, channels, height, width)`` in [0, 1].
     y_train, y_test : torch.Tensor
         Class numbers ``(n,)``, int64.
     """
@@ -53,7 +53,7 @@ def load(name: str) -> Data:
     Parameters
     ----------
     name : str
-        ``"mnist5k"``, ``"mnist"`` or ``"spirals"``.
+        ``"mnist5k"``, ``"mnist"``, ``"cifar10"`` or ``"spirals"``.
 
     Returns
     -------
@@ -65,7 +65,9 @@ def load(name: str) -> Data:
     DataError
         If the name is unknown, or the data cannot be had.
     """
-    loaders = {"mnist5k": mnist5k, "mnist": mnist, "spirals": spirals}
+    from nettrim.cifar import cifar10  # here, because it makes a Data of its own
+
+    loaders = {"mnist5k": mnist5k, "mnist": mnist, "cifar10": cifar10, "spirals": spirals}
     if name not in loaders:
         raise DataError(f"no data set is called {name!r}; there are {', '.join(loaders)}")
     return loaders[name]()

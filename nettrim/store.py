@@ -163,12 +163,12 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     Parameters
     ----------
     content : dict
-        What to write.
+        What to write; numbers that JSON does not know (inf, nan) become null.
     path : pathlib.Path
         Where; replaced where it exists.
     """
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     temporary.replace(path)
 
 

@@ -46,7 +46,7 @@ def test_mnist5k_refuses_a_split_that_cannot_be(n_test):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(DataError, match="no data set is called 'svhn'; there are mnist5k, mnist, spirals"):
+    with pytest.raises(DataError, match="no data set is called 'svhn'; there are mnist5k, mnist, cifar10, spirals"):
         load("svhn")
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nettrim import ModelError, load, trim
+from nettrim.store import write_json
 from tests.networks import Tied, samples, small
 
 
@@ -25,6 +26,11 @@ def test_round_trip(tmp_path):
 def test_tied_weights_can_be_saved(tmp_path):
     trim(Tied(), samples().flatten(1), 0.2).save(tmp_path)
     assert torch.equal((back := load(tmp_path, Tied())).model.a.weight, back.model.b.weight)
+
+
+def test_numbers_that_json_does_not_know_are_null_in_any_file(tmp_path):
+    write_json({"rows": [{"gap": float("inf"), "kept": 0.5}], "error": float("nan")}, tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text()) == {"rows": [{"gap": None, "kept": 0.5}], "error": None}
 
 
 def test_the_report_is_strict_json_and_the_summary_names_every_layer(tmp_path):
