@@ -274,3 +274,22 @@ def test_a_neuron_whose_slackness_is_broken_is_not_settled(random_layer):
     assert not finish.dirty.any()
     finish._look(pull * np.array([1, 1, 0.9, 1]), sums, 1e-6)
     assert finish.dirty.tolist() == [False, False, True, False]
+
+
+# --- one neuron on few samples, as in a depthwise convolution
+
+
+def patches_of_one_channel(seed, N=9, P=500):
+    """Return a neuron's program on inputs as a channel of a network gives them: at least 0, alike, and a row of ones."""
+    rng = np.random.default_rng(seed)
+    X = np.abs(0.35 * rng.standard_normal((N, P)) + 0.6 * rng.standard_normal((1, P)) + 0.5) * (rng.random((N, P)) < 0.8)
+    return LayerProblem.parallel(np.vstack([X, np.ones(P)]), rng.standard_normal((N + 1, 1)), 0.1)
+
+
+# On fewer samples than weights the Gram matrix is singular (0 to 121), and faces may send tau to and fro (69).
+@pytest.mark.parametrize("seed", [0, 3, 5, 21, 23, 24, 31, 40, 42, 69, 72, 73, 104, 121])
+def test_a_neuron_that_is_seldom_on_is_finished(seed, consistent):
+    problem = patches_of_one_channel(seed)
+    solution = solve(problem, throw=False, max_iter=120)
+    assert solution.status is Status.SOLVED
+    assert consistent(solution.certificate, solve(problem, "cvxpy", throw=False).certificate)

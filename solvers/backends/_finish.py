@@ -24,6 +24,7 @@ from solvers.solution import Judge
 ROUNDS = 8
 SHARE = 0.2  # of the tolerance, by which a neuron may miss its own conditions
 PROGRESS = 0.7  # of the best so far, which a round must come below, or settle neurons; two that do not end the finish
+SPARE = 0.01  # by which tau may leave what is known of it, for neurons that were not solved again are known roughly
 FEW = 16  # neurons that are not worth a pool of threads
 
 Item = TypeVar("Item")
@@ -59,6 +60,7 @@ class Finish:
         self.W = W.astype(np.float64)
         self.faces: list[Face | None] = [None] * W.shape[1]
         self.dirty = active.copy()
+        self.low, self.high = (0.0, 0.0), (float("inf"), float("inf"))  # tau, and the squared residual there
         self.miss = float("inf")  # the gap or violation of the last round, as the working precision sees it
 
     def run(self, judge: Judge, pull: Array, L: Array, iteration: int, limit: int) -> tuple[int, Certificate | None]:
@@ -119,16 +121,32 @@ class Finish:
     def _move_tau(self) -> None:
         """Set tau so that the faces meet the ball together, and the weights to theirs."""
         faces = [face for face in self.faces if face is not None]
-        left = self.epsilon**2 - sum(face.fixed for face in faces)
-        slope = sum(face.slope for face in faces)
-        if left > 0 and slope > 0:
-            self.tau = float(np.sqrt(left / slope))
-        else:  # these supports cannot reach the ball, so tau was too large
-            self.tau *= 0.5
+        fixed, slope = sum(face.fixed for face in faces), sum(face.slope for face in faces)
+        left, reached = self.epsilon**2 - fixed, fixed + self.tau**2 * slope
+        if reached <= self.epsilon**2:  # the residual grows with tau
+            self.low = max(self.low, (self.tau, reached))
+        else:
+            self.high = min(self.high, (self.tau, reached))
+        tau = float(np.sqrt(left / slope)) if left > 0 and slope > 0 else 0.0
+        # Faces that change with tau may send it to and fro.
+        self.tau = tau if self.low[0] * (1 - SPARE) < tau < self.high[0] * (1 + SPARE) else self._between()
         for m, face in enumerate(self.faces):
             if face is not None:
                 self.W[:, m] = 0.0
                 self.W[face.rows, m] = face.weights(self.tau)
+
+    def _between(self) -> float:
+        """Return a tau between two that are known to be too small and too large, where the faces do not tell one.
+
+        Faces that could not be settled stand for a point, which is right at its own tau only, and does not move.
+        """
+        (low, below), (high, above) = self.low, self.high
+        if high == np.inf:
+            return 2 * low
+        if low == 0:
+            return 0.5 * high
+        share = (self.epsilon**2 - below) / (above - below) if above > below else 0.5
+        return float(np.sqrt(low**2 + min(max(share, 0.1), 0.9) * (high**2 - low**2))) if high > low else 0.5 * low
 
     def _look(self, pull: Array, sums: Array, tol: float) -> float:
         """Mark the neurons that miss their own conditions; return the layer's miss, in units of the tolerance."""

@@ -89,6 +89,7 @@ class Reduced:
     beyond: float
 
     def __post_init__(self) -> None:
+        self.held = False  # whether the equations of the ceilings are added to H
         self._stiffen(0)
 
     def extend(self, rows: Index, cols: Index, cross: Array, h: Array, X: Array, v: Array, price: Array) -> None:
@@ -210,13 +211,17 @@ class Reduced:
         for _ in range(ACTIVE_SET_STEPS):
             S, B = np.flatnonzero(member), np.flatnonzero(binding)
             solved = self._equalities(S, B, priced[S])
+            if solved is not None:
+                (a, b), (c, d) = solved
+                u[:], lam[:] = 0.0, 0.0
+                u[S], lam[B] = a - self.tau * b, c - self.tau * d
+                above = u @ self.X - self.v
+            if len(B) and not self.held and (solved is None or np.abs(above[B]).max() > self.beyond):
+                self.held = True  # H alone does not carry the equations: few active samples, or rows that are nearly alike
+                continue
             if solved is None:
                 return None
-            (a, b), (c, d) = solved
-            u[:], lam[:] = 0.0, 0.0
-            u[S], lam[B] = a - self.tau * b, c - self.tau * d
             gradient = self.H @ u - self.h + self.X @ lam
-            above = u @ self.X - self.v
             signs = priced[S]
             if not _kernels.correct_sets(
                 member, priced, binding, u, lam, gradient, above, self.price, self.tau, self.beyond
@@ -233,6 +238,11 @@ class Reduced:
             return None
         factor, sides = _kernels.take(self.H, S, S), np.empty((2 + m, n))
         sides[0], sides[1], sides[2:] = self.h[S], priced, _kernels.take(self.X, S, B).T
+        if self.held and m:  # X_B (X_B'u - v_B) is 0 at the solution, so that any multiple of it may be added
+            X = sides[2:].T
+            weight = float(factor.trace()) / max(float(np.vdot(X, X)), 1e-300)
+            factor += weight * (X @ X.T)
+            sides[0] += weight * (X @ self.v[B])
         if not (_lapack.cholesky(factor) and _lapack.solve_half(factor, sides, transposed=False)):
             return None
         ab, Q = sides[:2].copy(), sides[2:]
