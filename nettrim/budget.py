@@ -51,14 +51,14 @@ def allocated(plan: Plan, request: Request) -> Plan:
     for (job, X), layer in track(
         zip(inputs(plan.model, plan.jobs, plan.samples), layers, strict=True), "measuring", len(layers)
     ):
-        points = profile(read(layer), X, layer.storage, job.order, EPSILONS)
+        points = profile(read(layer), X, layer.storage, job.asked, EPSILONS)
         curves.append(_curve(points, layer.weight.numel()))
     kept = allocate([curve[:, :2] for curve in curves], affordable)
     new = []
     for job, layer, curve, count in zip(plan.jobs, layers, curves, kept, strict=True):
         start = float(np.exp(np.interp(count, curve[:, 0], np.log(curve[:, 2]))))
-        order = dataclasses.replace(job.order, sparsity=1 - count / layer.weight.numel(), epsilon=start)
-        new.append(dataclasses.replace(job, order=order))
+        share = dataclasses.replace(job.asked, sparsity=1 - count / layer.weight.numel(), epsilon=start)
+        new.append(dataclasses.replace(job, asked=share))
     return dataclasses.replace(plan, jobs=tuple(new))
 
 

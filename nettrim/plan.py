@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from nettrim import batchnorm
 from nettrim.activations import BATCH, survey
+from nettrim.asked import Asked
 from nettrim.errors import ModelError
 from nettrim.graph import Graph, LayerUse, trace
 from nettrim.layers import Layer, find
-from nettrim.order import Order
 from nettrim.request import Request
 from nettrim.select import chosen
 
@@ -32,13 +32,13 @@ class Job:
         How the model uses it.
     rows : torch.Tensor
         Which samples of it, as in ``Draw``.
-    order : Order
+    asked : Asked
         What is asked.
     """
 
     use: LayerUse
     rows: Tensor
-    order: Order
+    asked: Asked
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def prepare(model: nn.Module, samples: Tensor, request: Request) -> Plan:
     uses = _selected(original, graph, request)
     layers = {use.name: find(original, use) for use in uses if use.activation}
     _check_layers(original, uses, request.strict)
-    orders = request.orders([use for use in uses if use.activation], {name: layer.kind for name, layer in layers.items()})
+    wanted = request.of_layers([use for use in uses if use.activation], {name: layer.kind for name, layer in layers.items()})
     outputs, shapes = survey(original, layers, samples)
     uses = _settled(uses, layers, shapes, math.ceil(len(samples) / BATCH))
     if not graph.traced:
@@ -113,8 +113,7 @@ def prepare(model: nn.Module, samples: Tensor, request: Request) -> Plan:
         reaching = sum(layers[use.name].rows(torch.empty(shape, device="meta")) for shape in shapes[use.name])
         rows = drawn(reaching, request.n_samples, request.seed, place)
         whole = whole and len(rows) == reaching
-        order = dataclasses.replace(orders[use.name], activation=use.activation)
-        jobs.append(Job(use, rows, order))
+        jobs.append(Job(use, rows, dataclasses.replace(wanted[use.name], activation=use.activation)))
     chain = graph.chain and whole and len(jobs) == len(uses)
     return Plan(original, samples, outputs, tuple(uses), tuple(jobs), chain)
 

@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from nettrim.activations import Draw, gather, record
+from nettrim.asked import programs
 from nettrim.errors import ModelError
 from nettrim.layers import find, read
-from nettrim.order import programs
 from nettrim.plan import prepare
 from nettrim.request import Request
 from solvers import LayerProblem
@@ -62,4 +62,4 @@ def layer_problems(
         raise ModelError(f"no layer {name!r} can be trimmed; there are {names}")
     layer = find(plan.model, jobs[0].use)
     X = record(plan.model, {name: Draw(layer, jobs[0].rows)}, plan.samples)[name]
-    return programs(read(layer), X, None, layer.storage, jobs[0].order)
+    return programs(read(layer), X, None, layer.storage, jobs[0].asked)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nettrim.asked import Asked
 from nettrim.errors import ModelError
 from nettrim.graph import Activation, LayerUse
-from nettrim.order import Order
 from nettrim.select import by_layer
 from solvers import ProblemError, SolverError, available, missing
 
@@ -92,7 +92,7 @@ class Request:
         plain |= {name: list(value) for name, value in plain.items() if isinstance(value, tuple)}
         return plain | {name: dict(value) for name, value in plain.items() if isinstance(value, Mapping)}
 
-    def orders(self, uses: Iterable[LayerUse], kinds: Mapping[str, str]) -> dict[str, Order]:
+    def of_layers(self, uses: Iterable[LayerUse], kinds: Mapping[str, str]) -> dict[str, Asked]:
         """Return what is asked of each layer.
 
         Parameters
@@ -104,7 +104,7 @@ class Request:
 
         Returns
         -------
-        dict of Order
+        dict of Asked
             By name.
 
         Raises
@@ -114,7 +114,7 @@ class Request:
         """
         radii, shares = by_layer(self.epsilon, kinds, "epsilon"), by_layer(self.sparsity, kinds, "sparsity")
         return {
-            use.name: Order(
+            use.name: Asked(
                 activation=use.activation or "linear",
                 epsilon=radii[use.name],
                 sparsity=shares[use.name],

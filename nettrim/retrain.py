@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nettrim.asked import Asked, count, programs, rows_of
 from nettrim.graph import Activation
 from nettrim.layers import Storage, Weights
 from nettrim.memory import Peak
-from nettrim.order import Order, count, programs, rows_of
 from nettrim.search import Answer, answer, at_radius, paired, search
 from solvers import Certificate, Solution, Status, certify, refit
 
@@ -65,7 +65,7 @@ class Outcome(NamedTuple):
     memory: int | None
 
 
-def retrain(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: Storage, order: Order) -> Outcome:
+def retrain(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: Storage, asked: Asked) -> Outcome:
     """Retrain one layer.
 
     Parameters
@@ -78,7 +78,7 @@ def retrain(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: St
         Inputs in the trimmed network, where they differ.
     storage : Storage
         How the weights will lie in the model.
-    order : Order
+    asked : Asked
         What is asked.
 
     Returns
@@ -94,24 +94,24 @@ def retrain(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: St
         If the backend refuses a program.
     """
     peak = Peak()
-    problems = programs(W, X, X_hat, storage, order)
-    if order.sparsity is None:
-        answers, solves, note = [answer(problem, order) for problem in problems], 1, ""
+    problems = programs(W, X, X_hat, storage, asked)
+    if asked.sparsity is None:
+        answers, solves, note = [answer(problem, asked) for problem in problems], 1, ""
     else:
-        answers, solves, note = search(problems, storage, order)
-    done = _judge(answers, storage, order, note)
-    return done._replace(solves=solves * (1 + order.rounds) * len(problems), memory=peak.size)
+        answers, solves, note = search(problems, storage, asked)
+    done = _judge(answers, storage, asked, note)
+    return done._replace(solves=solves * (1 + asked.rounds) * len(problems), memory=peak.size)
 
 
 def profile(
-    W: Weights, X: NDArray[Any], storage: Storage, order: Order, epsilons: Sequence[float]
+    W: Weights, X: NDArray[Any], storage: Storage, asked: Asked, epsilons: Sequence[float]
 ) -> list[tuple[int, float]]:
     """Retrain a layer at several radii, warm from one to the next.
 
     Parameters
     ----------
-    W, X, storage, order
-        As in ``retrain``; the epsilon of ``order`` is not used.
+    W, X, storage, asked
+        As in ``retrain``; the epsilon of ``asked`` is not used.
     epsilons : sequence of float
         Relative radii, from the largest to the smallest.
 
@@ -120,12 +120,12 @@ def profile(
     list of (int, float)
         For each radius the weights kept, and the response error relative to ``||Y||_F``.
     """
-    problems = programs(W, X, None, storage, dataclasses.replace(order, sparsity=None, epsilon=0.0))
+    problems = programs(W, X, None, storage, dataclasses.replace(asked, sparsity=None, epsilon=0.0))
     rows: list[tuple[int, float]] = []
     warm: list[Solution] | None = None
     for epsilon in epsilons:
-        answers = [answer(at_radius(problem, epsilon), order, start) for problem, start in paired(problems, warm)]
-        done = _judge(answers, storage, order)
+        answers = [answer(at_radius(problem, epsilon), asked, start) for problem, start in paired(problems, warm)]
+        done = _judge(answers, storage, asked)
         rows.append((count(done.W, storage.bias), done.achieved))
         warm = [each.first for each in answers]
     return rows
@@ -162,16 +162,16 @@ def response_error(
     return float(error / (norm or 1.0))
 
 
-def _judge(answers: list[Answer], storage: Storage, order: Order, note: str = "") -> Outcome:
+def _judge(answers: list[Answer], storage: Storage, asked: Asked, note: str = "") -> Outcome:
     """Certify the weights as the model will hold them, refit them where asked, and put the groups together."""
     lasts = [each.last for each in answers]
     W = storage.stored([solution.W for _, solution in lasts])
     judged = [certify(problem, w, solution.dual) for (problem, solution), w in zip(lasts, W, strict=True)]
     errors = np.array([c.response_error for c in judged])
-    met = all(c.meets(order.tol) for c in judged)
-    if order.refit and met:
+    met = all(c.meets(asked.tol) for c in judged)
+    if asked.refit and met:
         # A ceiling above 0, as a cascade may have, lets responses be wrong: the refit aims at those of the original network.
-        aims = [problem if order.activation == "linear" else problem.replace(V=0.0) for problem, _ in lasts]
+        aims = [problem if asked.activation == "linear" else problem.replace(V=0.0) for problem, _ in lasts]
         fitted = storage.stored([refit(aim, w) for aim, w in zip(aims, W, strict=True)])
         after = np.array([certify(problem, w).response_error for (problem, _), w in zip(lasts, fitted, strict=True)])
         W = [new if better else old for old, new, better in zip(W, fitted, after < errors, strict=True)]
@@ -182,7 +182,7 @@ def _judge(answers: list[Answer], storage: Storage, order: Order, note: str = ""
     unit, error = norm or 1.0, float(np.linalg.norm(errors))
     iterations = max(solution.iterations for _, solution in lasts)
     if not met:
-        note = f"kept dense: gap or violation above {order.tol:g} after {iterations} iterations"
+        note = f"kept dense: gap or violation above {asked.tol:g} after {iterations} iterations"
         if least:
             note = f"kept dense: no weights come nearer than {least[0] / unit:.4g}, so epsilon must be larger"
     return Outcome(

@@ -50,7 +50,7 @@ def parallel(plan: Plan, trimmed: nn.Module, n_jobs: int | None, known: Known) -
     def tasks() -> Iterator[Any]:
         for job, X in inputs(plan.model, [job for job in plan.jobs if known(job) is None], plan.samples):
             layer = find(plan.model, job.use)
-            yield delayed(_named)(job.use.name, read(layer), X, None, layer.storage, job.order)
+            yield delayed(_named)(job.use.name, read(layer), X, None, layer.storage, job.asked)
 
     outcomes = Parallel(n_jobs=n_jobs, return_as="generator", pre_dispatch="n_jobs")(tasks())
     for job in plan.jobs:
@@ -84,7 +84,7 @@ def cascade(plan: Plan, trimmed: nn.Module, n_jobs: int | None, known: Known) ->
             _, X = next(original)
             X_hat = record(trimmed, {name: Draw(find(trimmed, job.use), job.rows)}, plan.samples)[name]
             layer = find(plan.model, job.use)
-            outcome = _named(name, read(layer), X, None if np.array_equal(X, X_hat) else X_hat, layer.storage, job.order)
+            outcome = _named(name, read(layer), X, None if np.array_equal(X, X_hat) else X_hat, layer.storage, job.asked)
         _put(trimmed, job, outcome)
         yield job, outcome
 

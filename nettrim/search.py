@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from nettrim.asked import Asked, count
 from nettrim.layers import Storage
-from nettrim.order import Order, count
 from solvers import LayerProblem, Round, Solution, Status, reweighted, takes_start
 
 SPARSITY_TOLERANCE = 0.0025  # of the weights of a layer: how near to the sparsity asked the search ends
@@ -24,14 +24,14 @@ class Answer(NamedTuple):
     seconds: float
 
 
-def answer(problem: LayerProblem, order: Order, start: Solution | None = None) -> Answer:
+def answer(problem: LayerProblem, asked: Asked, start: Solution | None = None) -> Answer:
     """Solve a program, in rounds where asked.
 
     Parameters
     ----------
     problem : LayerProblem
         The program.
-    order : Order
+    asked : Asked
         Rounds, backend, tolerance and iterations.
     start : Solution, optional
         Warm start, where the backend takes one.
@@ -43,18 +43,18 @@ def answer(problem: LayerProblem, order: Order, start: Solution | None = None) -
     """
     done = reweighted(
         problem,
-        rounds=order.rounds,
-        backend=order.backend,
-        tol=order.tol,
-        max_iter=order.max_iter,
-        start=start if takes_start(order.backend) else None,
+        rounds=asked.rounds,
+        backend=asked.backend,
+        tol=asked.tol,
+        max_iter=asked.max_iter,
+        start=start if takes_start(asked.backend) else None,
         throw=False,
     )
     met = [each for each in done if each.solution.status is Status.SOLVED]
     return Answer(done[0].solution, (met or done)[-1], sum(each.solution.seconds for each in done))
 
 
-def search(problems: list[LayerProblem], storage: Storage, order: Order) -> tuple[list[Answer], int, str]:
+def search(problems: list[LayerProblem], storage: Storage, asked: Asked) -> tuple[list[Answer], int, str]:
     """Look for the radius at which the sparsity is the one asked.
 
     Parameters
@@ -63,7 +63,7 @@ def search(problems: list[LayerProblem], storage: Storage, order: Order) -> tupl
         One a group, each at the smallest radius that it may have.
     storage : Storage
         How the weights will lie in the model; what its dtype rounds to zero counts as zero.
-    order : Order
+    asked : Asked
         With a sparsity; its epsilon is where the search begins.
 
     Returns
@@ -75,18 +75,18 @@ def search(problems: list[LayerProblem], storage: Storage, order: Order) -> tupl
     note : str
         What was reached, where it is not what was asked.
     """
-    assert order.sparsity is not None  # the caller has looked
+    assert asked.sparsity is not None  # the caller has looked
     weights = sum(problem.M * (problem.N - storage.bias) for problem in problems)
-    target = 1.0 - order.sparsity
+    target = 1.0 - asked.sparsity
     smallest = max(SMALLEST, min(ROOM * problem.epsilon / (problem.norm or 1.0) for problem in problems))
     largest = max(LARGEST, 2 * smallest)
     seen: dict[float, tuple[float, list[Answer]]] = {}
     low = high = None  # radii that keep more, and less, than the target
-    at = smallest if target == 1 else min(max(order.epsilon, smallest), largest)
+    at = smallest if target == 1 else min(max(asked.epsilon, smallest), largest)
     while len(seen) < SOLVES and at not in seen:
         nearest = min(seen, key=lambda other: abs(math.log(other / at)), default=None)
         warm = None if nearest is None else [each.first for each in seen[nearest][1]]
-        answers = [answer(at_radius(problem, at), order, start) for problem, start in paired(problems, warm)]
+        answers = [answer(at_radius(problem, at), asked, start) for problem, start in paired(problems, warm)]
         kept = count(storage.stored([each.last.solution.W for each in answers]), storage.bias) / weights
         seen[at] = kept, answers
         if abs(kept - target) <= SPARSITY_TOLERANCE:
@@ -102,7 +102,7 @@ def search(problems: list[LayerProblem], storage: Storage, order: Order) -> tupl
             at = low * (high / low) ** share
     best = min(seen, key=lambda at: (not _met(seen[at][1]), abs(seen[at][0] - target)))
     kept, answers = seen[best]
-    note = f"sparsity {order.sparsity:.4g} was asked, {1 - kept:.4g} is the nearest"
+    note = f"sparsity {asked.sparsity:.4g} was asked, {1 - kept:.4g} is the nearest"
     return answers, len(seen), "" if abs(kept - target) <= 2 * SPARSITY_TOLERANCE else note
 
 

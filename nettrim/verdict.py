@@ -98,7 +98,7 @@ def result(
         The whole of it.
     """
     errors = {} if other is None else _on(other, plan, trimmed, request)
-    asked = {job.use.name: job.order.sparsity for job in plan.jobs}
+    asked = {job.use.name: job.asked.sparsity for job in plan.jobs}
     rows = [
         _row(use, trimmed, outcomes[use.name], errors.get(use.name), asked.get(use.name))
         if use.name in outcomes
@@ -138,7 +138,7 @@ def _on(other: HeldOut, plan: Plan, trimmed: nn.Module, request: Request) -> dic
     for job, X in before:
         old, new = found[job.use.name], find(trimmed, job.use)
         X_hat = X if after is None else next(after)[1]
-        errors[job.use.name] = response_error(read(old), read(new), X, X_hat, old.storage.bias, job.order.activation)
+        errors[job.use.name] = response_error(read(old), read(new), X, X_hat, old.storage.bias, job.asked.activation)
     return errors
 
 

@@ -14,7 +14,7 @@ from solvers import LayerProblem, cascaded
 
 
 @dataclass(frozen=True)
-class Order:
+class Asked:
     """What is asked of a layer.
 
     Attributes
@@ -54,12 +54,12 @@ class Order:
     max_iter: int | None = None
 
 
-def programs(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: Storage, order: Order) -> list[LayerProblem]:
+def programs(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: Storage, asked: Asked) -> list[LayerProblem]:
     """State the programs of a layer, one a group.
 
     Parameters
     ----------
-    W, X, X_hat, storage, order
+    W, X, X_hat, storage, asked
         As in ``retrain``.
 
     Returns
@@ -71,20 +71,20 @@ def programs(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: S
     dead = None if storage.scale is None else np.split(storage.scale == 0, len(W))
     stated = []
     for g, weights in enumerate(W):
-        penalty = _penalty(weights.shape, storage.bias, order.penalize_bias, None if dead is None else dead[g])
+        penalty = _penalty(weights.shape, storage.bias, asked.penalize_bias, None if dead is None else dead[g])
         original, changed = (None if array is None else rows_of(array, g, len(W), storage.bias) for array in (X, X_hat))
         weights = weights.astype(X.dtype)
-        alone = LayerProblem.parallel if order.activation == "relu" else LayerProblem.linear
-        if order.sparsity is not None:
+        alone = LayerProblem.parallel if asked.activation == "relu" else LayerProblem.linear
+        if asked.sparsity is not None:
             program = alone(original, weights, 0.0, penalty=penalty)
             program = program if changed is None else cascaded(program, changed, weights)
         elif changed is None:
-            program = alone(original, weights, order.epsilon, penalty=penalty)
-        elif order.activation == "relu":
-            program = LayerProblem.cascade(changed, original, weights, order.gamma, loose=order.loose, penalty=penalty)
+            program = alone(original, weights, asked.epsilon, penalty=penalty)
+        elif asked.activation == "relu":
+            program = LayerProblem.cascade(changed, original, weights, asked.gamma, loose=asked.loose, penalty=penalty)
         else:
             program = LayerProblem.cascade_linear(
-                changed, original, weights, order.gamma, kappa=order.kappa, penalty=penalty
+                changed, original, weights, asked.gamma, kappa=asked.kappa, penalty=penalty
             )
         stated.append(program)
     return stated
