@@ -122,13 +122,9 @@ def solve_operator(
         with exactly():
             at = _OnImages(operator, problem, Y.to(real), on, inner, int(cg_iterations), rho)
         answer = run(at, judge, 10_000 if max_iter is None else max_iter, relaxation, exactly)
-    W = answer.W
-    if answer.iterations:  # some optimum has these at exactly 0, whatever rounding says: inputs, and neurons, always 0
-        dead = (at.squares == 0).numpy()[:, None] | ~problem.active.any(axis=1)
-        W = np.where(dead, 0.0, W).astype(W.dtype) + 0  # + 0 turns -0.0 into 0.0
-    certificate = judge.verdict(W, answer.dual)
+    certificate = judge.verdict(answer.W, answer.dual)
     return Solution(
-        W=W,
+        W=answer.W,
         dual=answer.dual,
         status=Status.SOLVED if certificate.meets(tol) else Status.UNMET,
         certificate=certificate,
@@ -159,12 +155,10 @@ class _OnImages(Iteration):
         if inner == "gram":
             lazy: Any = problem.X
             G = gram(lazy.pieces(), problem.N, T.device)
-            self.squares = G.diagonal().clone()
             inverse, self.metric = inverse_of(G)
             self.inverse = inverse.to(T.dtype)
         else:
-            self.squares = operator.squares()
-            self.metric = metric_of(float(self.squares.max()))
+            self.metric = metric_of(float(operator.squares().max()))
         penalty = torch.tensor(problem.penalty, dtype=T.dtype, device=T.device)
         # V is 0 off Omega, and so is Y: the responses are the targets.
         W = T.new_zeros((problem.N, problem.M))
