@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
 from nettrim.errors import ModelError
 from nettrim.patches import padded, positions
 
-ROOM = 32 << 20  # bytes of images and responses that are worked on together
+ROOM = 8 << 20  # bytes of images and responses that are worked on together
 
 
 class ConvolutionOperator:
@@ -63,10 +63,7 @@ class ConvolutionOperator:
         one_d = isinstance(layer, nn.Conv1d)
         self._conv = F.conv1d if one_d else F.conv2d
         self._gradient = nn.grad.conv1d_weight if one_d else nn.grad.conv2d_weight
-        # The padded images and the responses, and each once more in the order of the library that convolves.
-        item = torch.empty(0, dtype=self.dtype, device="cpu").element_size()
-        one = 2 * item * (padded(layer, images[:1]).numel() + 2 * self.n_outputs * prod(self.positions))
-        self.batch = max(1, int(room // one))
+        self.room = room
 
     def forward(self, W: Tensor, out: Tensor | None = None) -> Tensor:
         """Return W'X.
@@ -87,7 +84,7 @@ class ConvolutionOperator:
         if out is None:
             out = W.new_empty((self.n_outputs, self.shape[1]), dtype=self.dtype)
         kernel, bias = self._kernel(W.to(self.dtype))
-        for part, images in self._batches():
+        for part, images in self._batches(self.dtype):
             responses = self._convolved(images, kernel, bias)  # (n, M, *positions)
             into = out[:, part].view(self.n_outputs, len(images), -1)
             into.copy_(responses.flatten(2).transpose(0, 1))
@@ -108,7 +105,7 @@ class ConvolutionOperator:
         """
         self._fits("L", L, (self.n_outputs, self.shape[1]))
         total = L.new_zeros((self.shape[0], self.n_outputs), dtype=self.dtype)
-        for part, images in self._batches():
+        for part, images in self._batches(self.dtype):
             block = L[:, part].to(self.dtype).view(self.n_outputs, len(images), -1)
             responses = block.transpose(0, 1).reshape(len(images), self.n_outputs, *self.positions)
             self._add_gradient(total, images, responses)
@@ -130,7 +127,7 @@ class ConvolutionOperator:
         self._fits("W", W, (self.shape[0], self.n_outputs))
         kernel, bias = self._kernel(W.to(self.dtype))
         total = W.new_zeros(W.shape, dtype=self.dtype)
-        for _, images in self._batches():
+        for _, images in self._batches(self.dtype):
             self._add_gradient(total, images, self._convolved(images, kernel, bias))
         return total
 
@@ -145,9 +142,9 @@ class ConvolutionOperator:
         total = self.images.new_full((self.shape[0],), float(self.shape[1]), dtype=torch.float64)
         total[: self.n_weights] = 0
         one = (1, *self.kernel_shape[1:])
-        for _, images in self._batches():
+        for _, images in self._batches(torch.float64):
             ones = images.new_ones((len(images), 1, *self.positions), dtype=torch.float64)
-            gradient = self._gradient(images.double().square(), one, ones, self.layer.stride, 0, self.layer.dilation)
+            gradient = self._gradient(images.square(), one, ones, self.layer.stride, 0, self.layer.dilation)
             total[: self.n_weights] += gradient.flatten()
         return total
 
@@ -160,11 +157,16 @@ class ConvolutionOperator:
         bias = None if len(W) == self.n_weights else W[-1]
         return W[: self.n_weights].T.reshape(self.kernel_shape), bias
 
-    def _batches(self) -> Iterator[tuple[slice, Tensor]]:
+    def _batches(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """Yield the columns of each batch, and its images as the kernel sees them."""
         each = prod(self.positions)
-        for begin in range(0, len(self.images), self.batch):
-            images = padded(self.layer, self.images[begin : begin + self.batch].to(self.dtype))
+        # The padded images and the responses, and each once more in the order of the library that convolves; in float64
+        # PyTorch has none on a CPU, and cuts the patches of a batch.
+        numbers = 2 * padded(self.layer, self.images[:1]).numel() + 4 * self.n_outputs * each
+        numbers += self.n_weights * each if dtype == torch.float64 else 0
+        size = max(1, int(self.room // (dtype.itemsize * numbers)))
+        for begin in range(0, len(self.images), size):
+            images = padded(self.layer, self.images[begin : begin + size].to(dtype))
             yield slice(begin * each, (begin + len(images)) * each), images
 
     def _convolved(self, images: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:

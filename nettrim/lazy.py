@@ -29,7 +29,8 @@ class LazyPatches(LazyMatrix):
     images : torch.Tensor
         Inputs ``(n, channels, *space)``, finite, float32 or float64, on the CPU. Not copied: not to be changed either.
     room : int, optional
-        Bytes of patches that ``max``, ``min`` and ``pieces`` cut together, about; the patches of one image at least.
+        Bytes that the patches which ``max``, ``min`` and ``pieces`` cut together may take, a second copy and one in float64
+        included, about; the patches of one image at least.
 
     Raises
     ------
@@ -44,7 +45,7 @@ class LazyPatches(LazyMatrix):
         self.n_weights = layer.in_channels * prod(layer.kernel_size)
         self.shape = (self.n_weights + (layer.bias is not None), len(images) * self.each)
         self.dtype = np.dtype(str(images.dtype).removeprefix("torch."))
-        self.width = self.each * max(1, int(room // (images.element_size() * self.shape[0] * self.each)))
+        self.width = self.each * max(1, int(room // ((2 * images.element_size() + 8) * self.shape[0] * self.each)))
 
     def columns(self, part: slice) -> Tensor:
         """Cut some columns.
