@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from nettrim.errors import DataError, ModelError
+from nettrim.operator import solve_operator
 from nettrim.program import layer_problems
 from nettrim.report import LayerRow, TrimResult
 from nettrim.store import load
@@ -53,6 +54,7 @@ __all__ = [
     "refit",
     "reweighted",
     "solve",
+    "solve_operator",
     "trim",
     "warm_up",
 ]

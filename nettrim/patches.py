@@ -60,7 +60,7 @@ def patches(layer: Any, images: Tensor, pairs: Tensor) -> Tensor:
     """
     where = torch.unravel_index(pairs, (len(images), *positions(layer, images.shape)))
     n_axes = len(layer.kernel_size)
-    padded = _padded(layer, images)
+    seen = padded(layer, images)
 
     def along(values: Tensor, axis: int) -> Tensor:
         """Return values laid along one axis of the result."""
@@ -71,7 +71,50 @@ def patches(layer: Any, images: Tensor, pairs: Tensor) -> Tensor:
     index = [along(where[0], 0), along(torch.arange(images.shape[1]), 1)]
     for axis, (k, stride, dilation) in enumerate(zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)):
         index.append(along(where[1 + axis] * stride, 0) + along(torch.arange(k) * dilation, 2 + axis))
-    return padded[tuple(index)]
+    return seen[tuple(index)]
+
+
+def windows(layer: Any, images: Tensor) -> Tensor:
+    """Return all patches of images as a view of them, or of their padded copy.
+
+    Parameters
+    ----------
+    layer : torch.nn.Conv1d, Conv2d or Conv3d
+        The convolution, as in ``patches``.
+    images : torch.Tensor
+        Inputs ``(n, channels, *space)``.
+
+    Returns
+    -------
+    torch.Tensor
+        View ``(n, *positions, channels, *kernel_size)``; flattened after the positions it is what ``patches`` cuts.
+    """
+    view = padded(layer, images)
+    sizes = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
+    for axis, (k, stride, dilation) in enumerate(sizes):
+        view = view.unfold(2 + axis, dilation * (k - 1) + 1, stride)[..., ::dilation]
+    return view.movedim(1, 1 + len(layer.kernel_size))
+
+
+def padded(layer: Any, images: Tensor) -> Tensor:
+    """Return images as the kernel sees them.
+
+    Parameters
+    ----------
+    layer : torch.nn.Conv1d, Conv2d or Conv3d
+        The convolution, as in ``patches``.
+    images : torch.Tensor
+        Inputs ``(n, channels, *space)``.
+
+    Returns
+    -------
+    torch.Tensor
+        Padded in the mode of the layer; the images themselves where nothing is added.
+    """
+    widths = [width for pair in reversed(_padding(layer)) for width in pair]  # torch begins with the last axis
+    if not any(widths):
+        return images
+    return F.pad(images, widths, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)
 
 
 def _padding(layer: Any) -> list[tuple[int, int]]:
@@ -82,11 +125,3 @@ def _padding(layer: Any) -> list[tuple[int, int]]:
     if layer.padding == "valid":
         return [(0, 0)] * len(layer.kernel_size)
     return [(p, p) for p in layer.padding]
-
-
-def _padded(layer: Any, images: Tensor) -> Tensor:
-    """Return the input as the kernel sees it."""
-    widths = [width for pair in reversed(_padding(layer)) for width in pair]  # torch begins with the last axis
-    if not any(widths):
-        return images
-    return F.pad(images, widths, mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode)

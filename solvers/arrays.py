@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,36 @@ Mask = NDArray[np.bool_]
 
 # Samples a block: 785 inputs in float64 are 0.8 MB, small beside any layer worth blocking and large enough for BLAS.
 BLOCK = 128
+
+
+class LazyMatrix(ABC):
+    """Inputs X (N, P) whose columns are made when they are asked for and never held together.
+
+    What ``certify`` reads of an X, and no more: a problem that holds one can be judged, but no backend takes it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(N, P)``.
+    dtype : numpy.dtype
+        float32 or float64.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    ndim = 2
+
+    @abstractmethod
+    def __getitem__(self, key: Any) -> Array:
+        """Return columns, ``X[:, begin:end]`` (N, end - begin), or rows, ``X[mask or indices]`` (n, P); all finite."""
+
+    @abstractmethod
+    def max(self) -> float:
+        """Return the largest entry."""
+
+    @abstractmethod
+    def min(self) -> float:
+        """Return the smallest entry."""
 
 
 def to_array(value: Any, name: str) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from solvers import _parts as parts
 from solvers._parts import Activation
-from solvers.arrays import Array, Mask, blocks, frobenius, read_only, to_array
+from solvers.arrays import Array, LazyMatrix, Mask, blocks, frobenius, read_only, to_array
 from solvers.errors import ProblemError
 from solvers.feasibility import out_of_reach
 
@@ -36,7 +36,8 @@ class LayerProblem:
     Parameters
     ----------
     X : array_like, shape (N, P)
-        Inputs of the layer, one column a sample.
+        Inputs of the layer, one column a sample. A ``solvers.arrays.LazyMatrix`` is kept as it is: the problem can then be
+        certified against, but backends refuse it.
     Y : array_like, shape (M, P)
         Responses to keep, one row a neuron; not negative where ``activation`` is ``"relu"``.
     epsilon : float
@@ -65,7 +66,8 @@ class LayerProblem:
     activation: Activation = "relu"
 
     def __post_init__(self) -> None:
-        X, Y = to_array(self.X, "X"), to_array(self.Y, "Y")
+        given: Any = self.X
+        X, Y = given if isinstance(given, LazyMatrix) else to_array(given, "X"), to_array(self.Y, "Y")
         for name, array, axes in (("X", X, "(N, P), inputs by samples"), ("Y", Y, "(M, P), neurons by samples")):
             if array.ndim != 2 or 0 in array.shape:
                 raise ProblemError(f"{name} must be a matrix {axes}, none of them 0; got shape {array.shape}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from solvers import backends
-from solvers.arrays import Array
+from solvers.arrays import Array, LazyMatrix
 from solvers.errors import ProblemError, SolverError
 from solvers.feasibility import out_of_reach
 from solvers.problem import LayerProblem
@@ -185,10 +185,13 @@ def solve(
         raise ProblemError(
             f"solve takes a LayerProblem; got {type(problem).__name__}. LayerProblem.from_activations makes one"
         )
-    if not (np.isfinite(tol) and tol > 0):
-        raise ProblemError(f"tol must be a positive number; got {tol}")
-    if max_iter is not None and not (max_iter >= 1 and max_iter % 1 == 0):
-        raise ProblemError(f"max_iter must be a whole number, at least 1; got {max_iter}")
+    held: Any = problem.X
+    if isinstance(held, LazyMatrix):
+        raise SolverError(
+            "the inputs X of this problem are not stored, and backends read them at every iteration: solve "
+            "problem.replace(X=problem.X[:, :]), or use what made the problem (nettrim.solve_operator)"
+        )
+    check_limits(tol, max_iter)
     module = _find(backend, options)
     start_point(start, problem)  # a start that does not fit is refused whoever will use it
     if start is not None and not module.TAKES_START:
@@ -204,6 +207,25 @@ def solve(
     answer = module.solve(problem, judge=judge, max_iter=max_iter, start=start, **options)
     seconds = time.perf_counter() - judge.began
     return _judged(judge, answer, backend, seconds, throw)
+
+
+def check_limits(tol: float, max_iter: int | None) -> None:
+    """Refuse a tolerance or a number of iterations that makes no sense.
+
+    Parameters
+    ----------
+    tol, max_iter
+        As in ``solve``.
+
+    Raises
+    ------
+    ProblemError
+        If the one is not positive, or the other not a whole number from 1 on.
+    """
+    if not (np.isfinite(tol) and tol > 0):
+        raise ProblemError(f"tol must be a positive number; got {tol}")
+    if max_iter is not None and not (max_iter >= 1 and max_iter % 1 == 0):
+        raise ProblemError(f"max_iter must be a whole number, at least 1; got {max_iter}")
 
 
 def _find(backend: str, options: dict[str, Any]) -> ModuleType:

@@ -3,48 +3,11 @@
 import pytest
 import torch
 from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from nettrim.layers import plain, read
 from nettrim.patches import patches, positions
-
-KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-
-
-@st.composite
-def convolutions(draw):
-    """Draw a convolution in float64, and an input for it."""
-    axes = draw(st.integers(1, 3))
-    groups = draw(st.integers(1, 3))
-    few = st.integers(1, 3)
-
-    def each(values):
-        return tuple(draw(values) for _ in range(axes))
-
-    kernel, dilation = each(few), each(st.integers(1, 2))
-    stride, mode = each(few), draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
-    padding = draw(st.sampled_from(["same", "valid", "number"]))
-    space = each(st.integers(4, 7))
-    if padding == "same":
-        stride = (1,) * axes
-    elif padding == "number":
-        padding = each(st.integers(0, 2))
-    assume(mode != "reflect" or axes < 3 or padding != "same")
-    torch.manual_seed(draw(st.integers(0, 99)))
-    layer = KINDS[axes](
-        groups * draw(few),
-        groups * draw(few),
-        kernel,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        bias=draw(st.booleans()),
-        padding_mode=mode,
-        dtype=torch.float64,
-    )
-    return layer, torch.randn(3, layer.in_channels, *space, dtype=torch.float64)
+from tests.convolutions import convolutions
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")

@@ -5,8 +5,8 @@ Imported when that backend is first used, as it imports PyTorch. The iteration i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 
 from solvers.arrays import Array, blocks
-from solvers.backends._balance import FIRST_RHO
+from solvers.backends import admm
+from solvers.backends._balance import FIRST_RHO, Balance
+from solvers.backends._checkpoints import checkpoints
 from solvers.problem import LayerProblem
+from solvers.solution import Answer, Judge
 
 SAMPLES_AT_ONCE = 4096  # columns of X that are cast to float64 together for XX'
 COARSE = ("tf32", "bf16")  # what PyTorch calls the precisions of a float32 product that are too low here
@@ -26,6 +29,7 @@ class Iteration:
 
     With g = W'X and the state (s1, s2) of ``admm`` it keeps ``d = g - T``, ``t1 = T - s1`` and ``t2 = -s2``: T, the targets
     (Y where active, V elsewhere), is then in no elementwise pass, and 2g - s1 - T and 2W - s2 are one pass away.
+    What it needs of X is in ``respond``, ``add_adjoint`` and ``correct``, so that a subclass need not hold X.
 
     Attributes
     ----------
@@ -54,17 +58,22 @@ class Iteration:
             return torch.tensor(array, dtype=real, device=device)
 
         self.X = tensor(problem.X)  # (N, P)
-        self.on = tensor(problem.active)  # (M, P), 1 and 0
-        self.T = tensor(np.where(problem.active, problem.Y, problem.V))  # (M, P)
-        self.penalty = tensor(problem.penalty)  # (), (N, 1) or (N, M)
+        on = tensor(problem.active)  # (M, P), 1 and 0
+        T = tensor(np.where(problem.active, problem.Y, problem.V))  # (M, P)
         self.inverse, self.metric = graph_inverse(self.X)
-        self.one, self.radius = tensor(np.ones(())), tensor(np.array(problem.epsilon))
-        self.tiny = max(float(self.radius), float(np.finfo(dtype).tiny))  # keeps 0 / 0 out of a ball of radius 0
+        W, L = start
+        first = tensor(np.zeros((problem.N, problem.M)) if W is None else W)
+        self.begin(T, on, tensor(problem.penalty), problem.epsilon, first, None if L is None else tensor(L), rho)
+
+    def begin(
+        self, T: Tensor, on: Tensor, penalty: Tensor, epsilon: float, W: Tensor, L: Tensor | None, rho: float | None
+    ) -> None:
+        """Take the data, and set the state to where the iteration starts: at W (N, M), with the multipliers L (M, P)."""
+        self.T, self.on, self.penalty, self.W = T, on, penalty, W  # (M, P) twice, () or (N, 1) or (N, M), (N, M)
+        self.one, self.radius = torch.ones_like(T[0, 0]), torch.full_like(T[0, 0], epsilon)
+        self.tiny = max(float(self.radius), torch.finfo(T.dtype).tiny)  # keeps 0 / 0 out of a ball of radius 0
         self.distance, self.shrink, self.factor = (torch.empty_like(self.one) for _ in range(3))
         self.norms = torch.empty_like(self.T[:, 0])  # (M,)
-
-        W, L = start
-        self.W = tensor(np.zeros((problem.N, problem.M)) if W is None else W)
         self.q, self.work = torch.empty_like(self.W), torch.empty_like(self.W)
         self.d, self.kept = torch.empty_like(self.T), torch.empty_like(self.T)
         self.set_rho(self.first_rho() if rho is None else rho)
@@ -72,14 +81,14 @@ class Iteration:
         # Zeros, or the fixed point that the start would be if it were the solution.
         self.t1, self.t2 = -self.d, -self.W
         if L is not None:
-            self.kept.copy_(tensor(L))
+            self.kept.copy_(L)
             self.t1.add_(self.kept, alpha=1 / (self.rho * self.metric))
-            self.t2.addmm_(self.X, self.kept.T, alpha=-1 / self.rho)
+            self.add_adjoint(self.t2, self.kept, -1 / self.rho)
 
     def first_rho(self) -> float:
         """Return the first rho from the ridge weights, as ``admm`` does."""
-        # All products of this class are in place or have an out=, which autocast leaves alone.
-        torch.mm(self.inverse, torch.mm(self.X, self.T.T, out=self.work), out=self.q)
+        self.add_adjoint(self.work.zero_(), self.T, 1.0)
+        self.correct(self.q.zero_(), self.work)  # minus the ridge weights
         mass, square = float(self.q.abs().sum()), float(self.q.square().sum())
         return FIRST_RHO * mass / (self.metric * square) if square > 0 else 1.0
 
@@ -89,9 +98,19 @@ class Iteration:
         self.high = self.penalty / rho
         self.low = -self.high
 
+    # All products of this class are in place or have an out=, which autocast leaves alone.
+
     def respond(self) -> None:
         """Set d = W'X - T."""
         torch.addmm(self.T, self.W.T, self.X, beta=-1, out=self.d)
+
+    def add_adjoint(self, out: Tensor, L: Tensor, scale: float) -> None:
+        """Add scale X L' to an (N, M) tensor."""
+        out.addmm_(self.X, L.T, alpha=scale)
+
+    def correct(self, W: Tensor, residual: Tensor) -> None:
+        """Subtract ``(metric XX' + I)^-1 residual`` from W; the residual (N, M) may be overwritten."""
+        W.addmm_(self.inverse, residual, alpha=-1)
 
     def propose(self) -> None:
         """Split r = 2g - s1 - T into ``kept``, where active, and t1, elsewhere; set ``shrink``, q and t2 = 2W - s2."""
@@ -129,32 +148,80 @@ class Iteration:
 
     def project(self) -> None:
         """Move W to the point of the graph nearest to s: a correction, so that rounding in the inverse fades."""
-        torch.add(self.t2, self.W, out=self.work).addmm_(self.X, self.d.T, alpha=self.metric)
-        self.W.addmm_(self.inverse, self.work, alpha=-1)
+        self.add_adjoint(torch.add(self.t2, self.W, out=self.work), self.d, self.metric)
+        self.correct(self.W, self.work)
         self.respond()
 
 
+def run(
+    at: Iteration, judge: Judge, limit: int, relaxation: float, working: Callable[[], AbstractContextManager[None]]
+) -> Answer:
+    """Iterate until the certificate is met or ``limit`` iterations are done; ``working`` holds PyTorch as they need it."""
+    due, done, balance = checkpoints(), 0, Balance()
+    while True:
+        check = min(next(due), limit)
+        with working():
+            while done + 1 < check:
+                done += 1
+                at.propose()
+                at.accept(_relaxation(relaxation, done))
+                at.project()
+            done += 1
+            at.propose()
+            q, dual = at.q.cpu().numpy(), at.multipliers().cpu().numpy()
+        certificate = judge(q, dual, done)  # it calls the user, who must find PyTorch as it was left
+        if certificate.meets(judge.tol) or done == limit:
+            return Answer(q, dual, done)
+        with working():
+            at.respond()  # its place was lent to the multipliers: half an iteration, for a third less memory
+            at.accept(_relaxation(relaxation, done))
+            at.change_rho(balance.change(certificate))
+            at.project()
+
+
+def _relaxation(asked: float, iteration: int) -> float:
+    """Return the relaxation of an iteration, lowered late as in ``admm``."""
+    return min(asked, admm.LATE_RELAXATION) if iteration >= admm.LATE else asked
+
+
 def graph_inverse(X: Tensor) -> tuple[Tensor, float]:
-    """Return ``(XX' / c0^2 + I)^-1`` (N, N) and ``1 / c0^2``, with the authors' c0 = 0.3 sqrt(max XX'), in float64."""
-    home = "cpu" if X.device.type == "mps" else X.device  # MPS has no float64
-    G = torch.zeros((len(X), len(X)), dtype=torch.float64, device=home)
-    for part in blocks(X.shape[1], SAMPLES_AT_ONCE):
-        wide = X[:, part].to(home, torch.float64)
+    """Return ``(XX' / c0^2 + I)^-1`` (N, N) and ``1 / c0^2``, computed in float64; c0 as in ``metric_of``."""
+    home = torch.device("cpu") if X.device.type == "mps" else X.device  # MPS has no float64
+    G = gram((X[:, part] for part in blocks(X.shape[1], SAMPLES_AT_ONCE)), len(X), home)
+    inverse, metric = inverse_of(G)
+    return inverse.to(X.device, X.dtype), metric
+
+
+def gram(pieces: Iterable[Tensor], N: int, device: torch.device) -> Tensor:
+    """Return XX' (N, N) in float64 from blocks of columns of X."""
+    G = torch.zeros((N, N), dtype=torch.float64, device=device)
+    for piece in pieces:
+        wide = piece.to(device, torch.float64)
         G.addmm_(wide, wide.T)
-    c0 = 0.3 * float(G.max()) ** 0.5 or 1.0
-    G.div_(c0**2).diagonal().add_(1.0)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(G))
-    return inverse.to(X.device, X.dtype), 1.0 / c0**2
+    return G
+
+
+def inverse_of(G: Tensor) -> tuple[Tensor, float]:
+    """Return ``(G / c0^2 + I)^-1``, with G overwritten on the way, and ``1 / c0^2``."""
+    metric = metric_of(float(G.max()))
+    G.mul_(metric).diagonal().add_(1.0)
+    return torch.cholesky_inverse(torch.linalg.cholesky(G)), metric
+
+
+def metric_of(largest: float) -> float:
+    """Return ``1 / c0^2`` with the authors' c0 = 0.3 sqrt(max XX'); the largest entry of XX' is on its diagonal."""
+    return 1.0 / (0.3 * largest**0.5 or 1.0) ** 2
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Keep TF32 and bfloat16 out of float32 products: convergence would end at their rounding of 1e-3."""
+    """Keep TF32 and bfloat16 out of products in float32, a CPU's convolutions too: convergence would end at 1e-3."""
     cuda: Any = torch.backends.cuda.matmul
     # PyTorch 2.9 put a switch a product beside the one for all of them, and objects where the two contradict each other.
     switches: tuple[Any, ...] = ()
     if hasattr(cuda, "fp32_precision"):
-        switches = (cuda, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+        mkldnn: Any = torch.backends.mkldnn
+        switches = (cuda, mkldnn.matmul, mkldnn.conv)
     with ExitStack() as later:
         if not switches or any(switch.fp32_precision in COARSE for switch in switches):
             for switch in switches:

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 
 from solvers.backends import admm
-from solvers.backends._balance import Balance
-from solvers.backends._checkpoints import checkpoints
 from solvers.errors import SolverError
 from solvers.problem import LayerProblem
 from solvers.solution import Answer, Judge, start_point
@@ -117,40 +115,15 @@ def solve(
     SolverError
         If the device has not enough memory, or no float64 where ``tol`` asks for it.
     """
-    from solvers.backends._tensors import Iteration
+    from solvers.backends._tensors import Iteration, run
 
-    limit = 10_000 if max_iter is None else max_iter
     dtype = dtype or ("float32" if judge.tol >= 1e-4 else "float64")
     name = str(device or "cpu")
     if name == "mps" and dtype == "float64":
         raise SolverError(f"tol {judge.tol:g} asks for float64, which 'mps' has not; use dtype='float32' or device='cpu'")
-    due, done, balance = checkpoints(), 0, Balance()
     with _working(problem, name, dtype):
         at = Iteration(problem, name, dtype, start_point(start, problem), rho)
-    while True:
-        check = min(next(due), limit)
-        with _working(problem, name, dtype):
-            while done + 1 < check:
-                done += 1
-                at.propose()
-                at.accept(_relaxation(relaxation, done))
-                at.project()
-            done += 1
-            at.propose()
-            q, dual = at.q.cpu().numpy(), at.multipliers().cpu().numpy()
-        certificate = judge(q, dual, done)  # it calls the user, who must find PyTorch as it was left
-        if certificate.meets(judge.tol) or done == limit:
-            return Answer(q, dual, done)
-        with _working(problem, name, dtype):
-            at.respond()  # its place was lent to the multipliers: half an iteration, for a third less memory
-            at.accept(_relaxation(relaxation, done))
-            at.change_rho(balance.change(certificate))
-            at.project()
-
-
-def _relaxation(asked: float, iteration: int) -> float:
-    """Return the relaxation of an iteration, lowered late as in ``admm``."""
-    return min(asked, admm.LATE_RELAXATION) if iteration >= admm.LATE else asked
+    return run(at, judge, 10_000 if max_iter is None else max_iter, relaxation, lambda: _working(problem, name, dtype))
 
 
 def bytes_needed(problem: LayerProblem, dtype: str) -> float:
