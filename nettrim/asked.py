@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nettrim.graph import Activation
-from nettrim.layers import Storage, Weights
+from nettrim.storage import Storage, Weights
 from solvers import LayerProblem, cascaded
 
 

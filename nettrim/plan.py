@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,8 @@ class Plan:
         Those that are to be trimmed, in that order.
     chain : bool
         Whether the layers are a chain and each program sees all samples, so that the errors of layers bound the output's.
+    folds : dict of str to str
+        Layer to the batch normalization that stays folded into it.
     """
 
     model: nn.Module
@@ -65,6 +67,7 @@ class Plan:
     uses: tuple[LayerUse, ...]
     jobs: tuple[Job, ...]
     chain: bool
+    folds: dict[str, str]
 
 
 def prepare(model: nn.Module, samples: Tensor, request: Request) -> Plan:
@@ -93,8 +96,10 @@ def prepare(model: nn.Module, samples: Tensor, request: Request) -> Plan:
     original = copy.deepcopy(model).eval()
     _check_parameters(original)
     graph = trace(original, request.activations)
-    if not request.unfold:
-        original = batchnorm.fold(original, graph.folds)
+    folds = {} if request.unfold else graph.folds
+    if folds:
+        _check_folds(original, graph, samples)
+        original = batchnorm.fold(original, folds)
         graph = trace(original, request.activations)
     uses = _selected(original, graph, request)
     layers = {use.name: find(original, use) for use in uses if use.activation}
@@ -110,20 +115,38 @@ def prepare(model: nn.Module, samples: Tensor, request: Request) -> Plan:
     for place, use in enumerate(uses):
         if use.activation is None:
             continue
-        reaching = sum(layers[use.name].rows(torch.empty(shape, device="meta")) for shape in shapes[use.name])
-        rows = drawn(reaching, request.n_samples, request.seed, place)
-        whole = whole and len(rows) == reaching
+        reached = reaching(layers[use.name], shapes[use.name])
+        rows = drawn(reached, request.n_samples, request.seed, place)
+        whole = whole and len(rows) == reached
         jobs.append(Job(use, rows, dataclasses.replace(wanted[use.name], activation=use.activation)))
     chain = graph.chain and whole and len(jobs) == len(uses)
-    return Plan(original, samples, outputs, tuple(uses), tuple(jobs), chain)
+    return Plan(original, samples, outputs, tuple(uses), tuple(jobs), chain, folds)
 
 
-def drawn(reaching: int, n_samples: int, seed: int, place: int) -> Tensor:
+def reaching(layer: Layer, shapes: Sequence[torch.Size]) -> int:
+    """Return how many samples reach a layer in one run of its model.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer.
+    shapes : sequence of torch.Size
+        Of its inputs, call by call.
+
+    Returns
+    -------
+    int
+        Over all calls.
+    """
+    return sum(layer.rows(torch.empty(shape, device="meta")) for shape in shapes)
+
+
+def drawn(reached: int, n_samples: int, seed: int, place: int) -> Tensor:
     """Return which samples of a layer its program sees, drawn without replacement.
 
     Parameters
     ----------
-    reaching : int
+    reached : int
         How many reach it.
     n_samples : int
         How many at most.
@@ -135,9 +158,9 @@ def drawn(reaching: int, n_samples: int, seed: int, place: int) -> Tensor:
     torch.Tensor
         Places among all samples that reach it, int64, ascending.
     """
-    if reaching <= n_samples:
-        return torch.arange(reaching)
-    keep = np.random.default_rng([seed, place]).choice(reaching, n_samples, replace=False)
+    if reached <= n_samples:
+        return torch.arange(reached)
+    keep = np.random.default_rng([seed, place]).choice(reached, n_samples, replace=False)
     return torch.from_numpy(np.sort(keep))
 
 
@@ -162,11 +185,26 @@ def _settled(
         if calls is not None and len(calls) != n_batches:
             note = f"is called {len(calls) / n_batches:g} times a pass" if calls else "is never called"
             use = dataclasses.replace(use, activation=None, note=note)
-        elif calls and use.norm and type(layers[use.name]) is Layer and len(calls[0]) > 2:
-            # Whether the normalization's channels are this layer's neurons or its tokens cannot be told from sizes.
+        elif calls and _normalizes_tokens(use, layers[use.name], calls[0]):
             use = dataclasses.replace(use, activation=None, note="is followed by a batch normalization of tokens")
         settled.append(use)
     return settled
+
+
+def _normalizes_tokens(use: LayerUse, layer: Layer, shape: torch.Size) -> bool:
+    """Tell whether the batch normalization behind a Linear may be one of its tokens, which sizes cannot tell."""
+    return bool(use.norm) and type(layer) is Layer and len(shape) > 2
+
+
+def _check_folds(model: nn.Module, graph: Graph, samples: Tensor) -> None:
+    """Refuse to leave folded what is not the same folded."""
+    layers = {use.name: find(model, use) for use in graph.layers if use.norm}
+    _, shapes = survey(model, layers, samples)
+    for use in graph.layers:
+        if use.norm and shapes[use.name] and _normalizes_tokens(use, layers[use.name], shapes[use.name][0]):
+            raise ModelError(
+                f"unfold=False cannot fold {use.norm!r}, a batch normalization of tokens, into {use.name!r}; leave it out"
+            )
 
 
 def _check_parameters(model: nn.Module) -> None:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from nettrim.asked import Asked, count, programs, rows_of
 from nettrim.graph import Activation
-from nettrim.layers import Storage, Weights
 from nettrim.memory import Peak
 from nettrim.search import Answer, answer, at_radius, paired, search
+from nettrim.storage import Storage, Weights
 from solvers import Certificate, Solution, Status, certify, refit
 
 

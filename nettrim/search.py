@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from nettrim.asked import Asked, count
-from nettrim.layers import Storage
+from nettrim.storage import Storage
 from solvers import LayerProblem, Round, Solution, Status, reweighted, takes_start
 
 SPARSITY_TOLERANCE = 0.0025  # of the weights of a layer: how near to the sparsity asked the search ends

@@ -6,7 +6,6 @@ hang together in ``schemes``, one layer in ``retrain``, and what is said of the 
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from torch import nn
 from nettrim import budget as budgets
 from nettrim import verdict
 from nettrim.activations import gather
+from nettrim.batchnorm import fold
 from nettrim.checkpoint import Checkpoint
 from nettrim.graph import Activation
 from nettrim.plan import prepare
@@ -159,7 +159,7 @@ def trim(
     plan = prepare(model, gather(calibration, n_samples, seed), request)
     if budget is not None:
         plan = budgets.allocated(plan, request)
-    trimmed = copy.deepcopy(model if unfold else plan.model)
+    trimmed = fold(model, plan.folds)  # a copy, in any case
     done = Checkpoint(checkpoint, plan, request)
     outcomes = {}
     running = SCHEMES[scheme](plan, trimmed, n_jobs, done.get)

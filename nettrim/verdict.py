@@ -15,7 +15,7 @@ from nettrim.activations import forward, gather, survey
 from nettrim.errors import ModelError
 from nettrim.graph import LayerUse
 from nettrim.layers import find, read
-from nettrim.plan import Plan, drawn
+from nettrim.plan import Plan, drawn, reaching
 from nettrim.report import LayerRow, TrimResult
 from nettrim.request import Request
 from nettrim.retrain import Outcome, response_error
@@ -129,9 +129,8 @@ def _on(other: HeldOut, plan: Plan, trimmed: nn.Module, request: Request) -> dic
     _, shapes = survey(plan.model, found, other.inputs)
     jobs = []
     for place, job in enumerate(plan.jobs):
-        layer = found[job.use.name]
-        reaching = sum(layer.rows(torch.empty(shape, device="meta")) for shape in shapes[job.use.name])
-        jobs.append(dataclasses.replace(job, rows=drawn(reaching, request.n_samples, request.seed, place)))
+        reached = reaching(found[job.use.name], shapes[job.use.name])
+        jobs.append(dataclasses.replace(job, rows=drawn(reached, request.n_samples, request.seed, place)))
     before = inputs(plan.model, jobs, other.inputs)
     after = inputs(trimmed, jobs, other.inputs) if request.scheme == "cascade" else None
     errors = {}

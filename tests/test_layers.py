@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nettrim import batchnorm, load, trim
+from nettrim import ModelError, batchnorm, load, trim
 from nettrim.activations import Draw, forward, record
 from nettrim.graph import trace
 from nettrim.layers import find, plain, read, write
@@ -115,6 +115,23 @@ def test_a_trim_takes_normalizations_apart_again_or_leaves_them_folded(unfold, t
     assert plain_error / float(torch.linalg.norm(forward(model, x))) < 0.3
 
 
+@pytest.mark.parametrize("unfold", [True, False])
+def test_the_mode_of_every_module_is_kept(unfold):
+    model = nn.Sequential(nn.Conv2d(2, 5, 3), randomized(nn.BatchNorm2d(5)), nn.ReLU(), nn.Dropout(0.5)).train()
+    model[2].eval()
+    result = trim(model, torch.randn(20, 2, 6, 6, generator=torch.Generator().manual_seed(0)), 0.1, unfold=unfold)
+    assert [module.training for module in (result.model, result.model[2], result.model[3])] == [True, False, True]
+
+
+def test_a_normalization_of_tokens_is_not_taken_for_one_of_neurons():
+    model = nn.Sequential(nn.Linear(4, 5), randomized(nn.BatchNorm1d(5)), nn.ReLU(), nn.Linear(5, 2)).eval()
+    x = torch.randn(30, 5, 4, generator=torch.Generator().manual_seed(0))  # as many tokens as neurons
+    first = trim(model, x, 0.1).layers[0]
+    assert (first.status, first.note) == ("DENSE", "kept dense: is followed by a batch normalization of tokens")
+    with pytest.raises(ModelError, match="unfold=False cannot fold '1', a batch normalization of tokens, into '0'"):
+        trim(model, x, 0.1, unfold=False)
+
+
 def test_folding_changes_no_output():
     model = nn.Sequential(nn.Conv2d(2, 5, 3), randomized(nn.BatchNorm2d(5)), nn.ReLU()).double().eval()
     x = torch.randn(4, 2, 6, 6, dtype=torch.float64)
@@ -176,9 +193,7 @@ def test_projections_of_an_attention_are_linear_layers(model):
     write(value, [np.zeros_like(w) for w in read(value)])
     bias = changed.block.out_proj.bias
     with torch.no_grad():
-        torch.testing.assert_close(
-            changed(x), (0.0 if bias is None else bias).expand(5, 4, 8) if bias is not None else 0 * x
-        )
+        torch.testing.assert_close(changed(x), torch.zeros_like(x) if bias is None else bias.expand(5, 4, 8))
 
 
 def test_a_transformer_is_trimmed_whole_though_torch_would_compute_it_in_one_piece():

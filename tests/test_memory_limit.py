@@ -123,7 +123,7 @@ def test_a_limit_too_small_for_one_neuron_names_the_number(layer):
         solve(layer, memory_limit=0)
 
 
-@pytest.mark.parametrize("limit", [1.0, 33.2e6, 33.8e6, 35.2e6, 45.3e6, 47.3e6, 1e9, None])
+@pytest.mark.parametrize("limit", [1.0, 29e6, 29.6e6, 31e6, 39e6, 41e6, 1e9, None])
 def test_a_plan_keeps_to_its_limit_or_says_that_it_cannot(limit, layer):
     made = plan(layer, np.float32, limit, gram=False, threads=2)
     if limit is None or made.memory <= limit:

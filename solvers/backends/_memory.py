@@ -24,7 +24,7 @@ from solvers.certificate import ROOM
 from solvers.problem import LayerProblem
 
 ROWS = 64  # neurons at a time in products; more do not make them faster
-SLACK = 12 << 20  # bytes for allocators and BLAS, and as many again for each thread of the finish
+SLACK = 10 << 20  # bytes for allocators and BLAS, and as many again for each thread of the finish
 FEW = 8  # neurons at a time below which the finish rather does with one thread
 
 
