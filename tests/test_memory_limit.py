@@ -3,6 +3,7 @@
 import logging
 import re
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from solvers import LayerProblem, SolverError, Status, certify, solve
 from solvers.backends import _memory
 from solvers.backends._memory import plan
+from solvers.registry import _known_zeros
 
 
 @pytest.fixture
@@ -130,3 +132,15 @@ def test_a_plan_keeps_to_its_limit_or_says_that_it_cannot(limit, layer):
         assert 1 <= made.rows <= layer.M and (made.disk == 0) == (made.rows == layer.M)
     else:
         assert made.rows == 1 and made.memory == made.least > limit
+
+
+def test_what_is_known_to_be_zero_is_found_without_an_array_of_all_responses(random_layer):
+    X, W = random_layer(0, 12, 240, 60_000, np.float32)
+    problem = LayerProblem.parallel(X, W, 0.1)
+    tracemalloc.start()
+    try:
+        _known_zeros(problem)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < problem.active.nbytes / 4
