@@ -12,6 +12,8 @@ from nettrim.graph import Activation
 from nettrim.storage import Storage, Weights
 from solvers import LayerProblem, cascaded
 
+ROOM = 1.02  # a radius over the smallest at which a program is known to have a solution
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -25,11 +27,13 @@ class Asked:
         Radius relative to ``||Y||_F``; with a sparsity, where the search for it begins.
     sparsity : float or None
         Fraction of the weights (biases apart) that is to be zero; the radius is then searched for.
-    gamma, kappa : float
-        Of a layer whose inputs have changed (cascade): inflation rate and, of the last layer, risk coefficient; not used
-        with a sparsity.
+    gamma : float or None
+        Of a layer whose inputs have changed (cascade): inflation rate. None for the radius of ``epsilon`` there too, around
+        weights refitted on those inputs, as with a sparsity.
+    kappa : float
+        Of the last layer there, where gamma is given: risk coefficient.
     loose : bool
-        Whether ceilings below 0 are raised to 0 there.
+        Whether ceilings below 0 are raised to 0 there, where gamma is given.
     penalize_bias : bool
         Whether the bias is priced like a weight.
     rounds : int
@@ -43,7 +47,7 @@ class Asked:
     activation: Activation
     epsilon: float = 0.1
     sparsity: float | None = None
-    gamma: float = 1.1
+    gamma: float | None = None
     kappa: float = 1.0
     loose: bool = True
     penalize_bias: bool = True
@@ -65,8 +69,9 @@ def programs(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: S
     Returns
     -------
     list of LayerProblem
-        At the radius of ``epsilon`` or, where X_hat is given, of ``gamma`` and ``kappa``. With a sparsity, at the smallest
-        radius that is known to have a solution: 0, or where X_hat is given that of ``solvers.cascaded``.
+        At the radius of ``epsilon`` or, where X_hat and ``gamma`` are given, of ``gamma`` and ``kappa``; where X_hat alone
+        is given, somewhat over that of ``solvers.cascaded`` at least. With a sparsity, at the smallest radius that is known
+        to have a solution: 0, or where X_hat is given that of ``solvers.cascaded``.
     """
     dead = None if storage.scale is None else np.split(storage.scale == 0, len(W))
     stated = []
@@ -75,11 +80,10 @@ def programs(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: S
         original, changed = (None if array is None else rows_of(array, g, len(W), storage.bias) for array in (X, X_hat))
         weights = weights.astype(X.dtype)
         alone = LayerProblem.parallel if asked.activation == "relu" else LayerProblem.linear
-        if asked.sparsity is not None:
+        if changed is None or asked.sparsity is not None or asked.gamma is None:
             program = alone(original, weights, 0.0, penalty=penalty)
             program = program if changed is None else cascaded(program, changed, weights)
-        elif changed is None:
-            program = alone(original, weights, asked.epsilon, penalty=penalty)
+            program = program if asked.sparsity is not None else at_radius(program, asked.epsilon)
         elif asked.activation == "relu":
             program = LayerProblem.cascade(changed, original, weights, asked.gamma, loose=asked.loose, penalty=penalty)
         else:
@@ -88,6 +92,24 @@ def programs(W: Weights, X: NDArray[Any], X_hat: NDArray[Any] | None, storage: S
             )
         stated.append(program)
     return stated
+
+
+def at_radius(problem: LayerProblem, epsilon: float) -> LayerProblem:
+    """Return a program at another radius.
+
+    Parameters
+    ----------
+    problem : LayerProblem
+        The program, at the smallest radius that it may have.
+    epsilon : float
+        Radius relative to its responses.
+
+    Returns
+    -------
+    LayerProblem
+        At that radius, or with some room above its own where that is larger.
+    """
+    return problem.replace(epsilon=max(epsilon * problem.norm, ROOM * problem.epsilon))
 
 
 def rows_of(X: NDArray[Any], group: int, groups: int, bias: bool) -> NDArray[Any]:

@@ -42,7 +42,7 @@ class Request:
     sparsity: float | Mapping[str, float] | None = None
     budget: float | str | None = None
     scheme: str = "parallel"
-    gamma: float = 1.1
+    gamma: float | None = None
     kappa: float = 1.0
     loose: bool = True
     rounds: int = 0
@@ -72,8 +72,10 @@ class Request:
             _check(amount > 0, "budget must be positive", self.budget)
             _check(self.sparsity is None, "budget and sparsity cannot both be asked; sparsity is", self.sparsity)
         _check(self.scheme in ("parallel", "cascade"), "scheme must be 'parallel' or 'cascade'", repr(self.scheme))
-        _check(math.isfinite(self.gamma) and self.gamma >= 1, "gamma, the inflation rate, must be 1 or more", self.gamma)
+        rate = self.gamma
+        _check(rate is None or 1 <= rate < math.inf, "gamma, the inflation rate, must be None, or 1 or more", rate)
         _check(0 < self.kappa <= 1, "kappa, the risk coefficient, must be over 0 and at most 1", self.kappa)
+        _check(self.kappa == 1 or rate is not None, "kappa is of the cascade as published; give gamma too, 1.1 say", rate)
         _check(self.rounds >= 0 and self.rounds % 1 == 0, "rounds must be a whole number, 0 or more", self.rounds)
         if self.backend in missing():
             raise SolverError(f"backend {self.backend!r} {missing()[self.backend]}. Usable now: {', '.join(available())}")

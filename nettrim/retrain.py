@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nettrim.asked import Asked, count, programs, rows_of
+from nettrim.asked import Asked, at_radius, count, programs, rows_of
 from nettrim.graph import Activation
 from nettrim.memory import Peak
-from nettrim.search import Answer, answer, at_radius, paired, search
+from nettrim.search import Answer, answer, paired, search
 from nettrim.storage import Storage, Weights
 from solvers import Certificate, Solution, Status, certify, refit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from nettrim.asked import Asked, count
+from nettrim.asked import ROOM, Asked, at_radius, count
 from nettrim.storage import Storage
 from solvers import LayerProblem, Round, Solution, Status, reweighted, takes_start
 
@@ -13,7 +13,6 @@ SPARSITY_TOLERANCE = 0.0025  # of the weights of a layer: how near to the sparsi
 SOLVES = 14  # of a search, at most
 LARGEST = 1.0  # relative radius at which a parallel program is solved by 0
 SMALLEST = 1e-4
-ROOM = 1.02  # a radius over the smallest at which a program is known to have a solution
 
 
 class Answer(NamedTuple):
@@ -108,24 +107,6 @@ def search(problems: list[LayerProblem], storage: Storage, asked: Asked) -> tupl
 
 def _met(answers: list[Answer]) -> bool:
     return all(each.last.solution.status is Status.SOLVED for each in answers)
-
-
-def at_radius(problem: LayerProblem, epsilon: float) -> LayerProblem:
-    """Return a program at another radius.
-
-    Parameters
-    ----------
-    problem : LayerProblem
-        The program, at the smallest radius that it may have.
-    epsilon : float
-        Radius relative to its responses.
-
-    Returns
-    -------
-    LayerProblem
-        At that radius, or with some room above its own where that is larger.
-    """
-    return problem.replace(epsilon=max(epsilon * problem.norm, ROOM * problem.epsilon))
 
 
 def paired(problems: list[LayerProblem], warm: list[Solution] | None) -> list[tuple[LayerProblem, Solution | None]]:

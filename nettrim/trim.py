@@ -33,7 +33,7 @@ def trim(
     sparsity: float | Mapping[str, float] | None = None,
     budget: float | str | None = None,
     scheme: str = "parallel",
-    gamma: float = 1.1,
+    gamma: float | None = None,
     kappa: float = 1.0,
     loose: bool = True,
     rounds: int = 0,
@@ -78,11 +78,13 @@ def trim(
     scheme : {"parallel", "cascade"}, optional
         Whether layers are trimmed apart, or each on the inputs that reach it through those already trimmed.
     gamma : float, optional
-        Inflation rate of the cascade, 1 or more.
+        Inflation rate of the cascade as published, 1 or more: layers after the first have the radius that their trained
+        weights miss the original responses by, times its root. Without it they have ``epsilon`` like the first, or somewhat
+        more where no weights come so near, around their weights refitted on the new inputs (``solvers.cascaded``).
     kappa : float, optional
-        Risk coefficient of the cascade's last layer, over 0 and at most 1.
+        With ``gamma``: risk coefficient of the cascade's last layer, over 0 and at most 1.
     loose : bool, optional
-        Whether ceilings of the cascade that are below 0 are raised to 0, which changes no proof
+        With ``gamma``: whether ceilings of the cascade that are below 0 are raised to 0, which changes no proof
         (``LayerProblem.cascade``).
     rounds : int, optional
         Reweighted solves of each layer after the first.

@@ -8,8 +8,10 @@ from torch import nn
 
 from nettrim import LayerProblem, ModelError, certify, layer_problems, trim
 from nettrim.activations import Draw, forward, record
+from nettrim.asked import at_radius
 from nettrim.layers import plain, read
 from nettrim.models import lenet5
+from solvers import cascaded
 from tests.networks import Residual, samples, small
 
 
@@ -52,9 +54,26 @@ def test_the_cascade_obeys_theorem_2(gamma):
     assert result.output_error <= promised * (1 + 1e-3) ** 3 + 1e-3 * promised
 
 
+@pytest.mark.parametrize("epsilon", [0.1, {"1": 0.4, "*": 0.01}])
+def test_the_cascade_at_a_radius_of_its_own(epsilon):
+    model, x = small(), samples(200)
+    result = trim(model, x, epsilon, scheme="cascade")
+    assert result.solved
+    own = 0.1 if epsilon == 0.1 else 0.01
+    for row in result.layers[1:]:
+        (W,), (W_hat,) = read(plain(model.get_submodule(row.name))), read(plain(result.model.get_submodule(row.name)))
+        X, X_hat = inputs(model, row.name, x), inputs(result.model, row.name, x)
+        make = LayerProblem.parallel if row.activation == "relu" else LayerProblem.linear
+        problem = at_radius(cascaded(make(X, W.astype(np.float32), 0.0), X_hat, W.astype(np.float32)), own)
+        assert certify(problem, W_hat).violation <= 1e-3 * (1 + 1e-6)
+        assert row.epsilon == pytest.approx(problem.epsilon / problem.norm)
+        # A first layer that is far off leaves the next none that are near: the radius grows, and says so.
+        assert row.epsilon == pytest.approx(own) if own == 0.1 else row.epsilon > own
+
+
 def test_ceilings_as_published_are_there_too():
     x = samples(30)  # few, so that the published set has an interior
-    loose, exact = (trim(small(), x, 0.2, scheme="cascade", loose=loose) for loose in (True, False))
+    loose, exact = (trim(small(), x, 0.2, scheme="cascade", gamma=1.1, loose=loose) for loose in (True, False))
     assert loose.solved
     assert exact.solved
     # From the same first layer on, the loose set holds the exact one.
@@ -75,6 +94,9 @@ def test_a_branch_that_nothing_has_changed_yet_is_its_own_first_layer():
 
     torch.manual_seed(0)
     rows = {row.name: row for row in trim(Fork(), samples().flatten(1), 0.2, scheme="cascade").layers}
+    assert rows["a"].epsilon == rows["b"].epsilon == pytest.approx(0.2)
+    assert rows["c"].epsilon == pytest.approx(0.2)
+    rows = {row.name: row for row in trim(Fork(), samples().flatten(1), 0.2, scheme="cascade", gamma=1.1).layers}
     assert rows["a"].epsilon == rows["b"].epsilon == pytest.approx(0.2)
     assert rows["c"].epsilon != pytest.approx(0.2, rel=1e-2)
 
