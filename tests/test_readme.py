@@ -91,6 +91,29 @@ def test_the_results_are_those_of_the_committed_report():
         ]
 
 
+def test_the_rows_of_lenet5_are_those_of_the_committed_report():
+    report = json.loads((ROOT / "benchmarks" / "results" / "lenet5_epsilon.json").read_text())
+    section = README.split("### LeNet-5", 1)[1]
+    assert f"{report['rows'][0]['accuracy_dense']:.2%} before trimming" in section
+    shown = rows_of("### LeNet-5")
+    assert len(shown) == len(report["rows"])
+    for cells, row in zip(shown, report["rows"], strict=True):
+        layers = row["layers"]
+        assert {layer["status"] for layer in layers} == {"SOLVED"}
+        assert cells == [
+            row["scheme"],
+            f"{row['epsilon']:g}",
+            f"{row['kept']:.2%}",
+            ", ".join(f"{layer['weights_kept'] / layer['weights']:.1%}" for layer in layers),
+            f"{row['accuracy']:.2%}",
+            f"{100 * (row['accuracy'] - row['accuracy_dense']):+.2f}",
+            f"{max(abs(layer['gap']) for layer in layers):.1e}",
+            f"{max(max(layer['ball_violation'], layer['ceiling_violation']) for layer in layers):.1e}",
+            f"{row['total_seconds']:.0f}",
+            f"{row['memory'] / 1e9:.1f}",
+        ]
+
+
 CITED = ["admm_vs_reference", "conic_curve", "linear_vs_skglm", "scaling", "high_accuracy", "memory", "agreement"]
 
 
@@ -106,6 +129,7 @@ def test_the_benchmarks_that_the_readme_cites_are_committed_and_quoted(name):
         ),
         "scaling": lambda: (
             f"all 60,000 images, certified 1e-3 | {report['rows']['P'][-1]['median']:.0f} s |"
+            f"| {report['limited']['within']['anonymous'] / 1e6:.0f} of {report['limited']['within']['limit'] / 1e6:.0f} MB |"
             f"|{report['exponents']['P']['seconds']:.2f} and {report['exponents']['M']['seconds']:.2f}"
         ),
         "high_accuracy": lambda: f"{report['difference']:.0e} relative",
