@@ -293,6 +293,6 @@ def _known_zeros(problem: LayerProblem) -> Any:
     Rows of inputs that are always 0; columns of neurons that are never on, where 0 respects the ceiling; prices of inf.
     """
     dead = ~problem.X.any(axis=1, keepdims=True)
-    off = ~problem.active.any(axis=1)
-    off[off] = [bool((problem.V[m] >= 0).all()) for m in np.flatnonzero(off)]  # V >= 0 of all would be an (M, P) array
+    # Neuron by neuron, for V >= 0 of all of them would be an array of all responses.
+    off = np.array([not on.any() and (v >= 0).all() for on, v in zip(problem.active, problem.V, strict=True)])
     return dead | off | (problem.penalty == np.inf)
