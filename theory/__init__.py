@@ -1,5 +1,6 @@
 """The theorems of the Net-Trim papers as functions of weights, errors and radii; no torch here."""
 
-from theory.bounds import parallel_bound, posterior_bound
+from theory.bounds import cascade_bound, layer_bound, link_normalise, parallel_bound, posterior_bound
+from theory.checks import Check
 
-__all__ = ["parallel_bound", "posterior_bound"]
+__all__ = ["Check", "cascade_bound", "layer_bound", "link_normalise", "parallel_bound", "posterior_bound"]

@@ -1,33 +1,71 @@
 """How the errors of trimmed layers add up at the network's output.
 
-Aghasi, Abdi, Nguyen, Romberg (NIPS 2017), supplement: Theorem 1 (parallel Net-Trim) and its recursion
-``||Yhat_l - Y_l||_F <= eps_l + ||W_hat_l||_F ||Yhat_{l-1} - Y_{l-1}||_F``. Layers are numbered from the input; ReLU and the
-identity are 1-Lipschitz, so are dropout in evaluation mode, flattening and max pooling over disjoint windows.
+Aghasi, Abdi, Nguyen, Romberg (NIPS 2017), supplement: Proposition 1 (one layer), Theorem 1 (parallel), Theorem 2 (cascade)
+and Proposition S.1 (a linear last layer). Layers are numbered from the input; ReLU and the identity are 1-Lipschitz, and so
+are dropout in evaluation mode, flattening and max pooling over disjoint windows. A row of ones carries no error, so bias
+rows are left out of the weights, but where it is said otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.errors import ProblemError
+from solvers.problem import LayerProblem
+
+Norm = Literal["spectral", "frobenius"]
+NORMS = {"spectral": 2, "frobenius": "fro"}
+ROUNDING = 1e-5  # by which the l1 norm of a layer may miss 1 and still be 1 in float32, summed over millions of weights
 
 
-def parallel_bound(weights: Sequence[NDArray[Any]], epsilons: Sequence[float]) -> float:
-    """Bound the output error before trimming: Theorem 1 without link normalization.
+def layer_bound(problem: LayerProblem) -> float:
+    """Bound the response error of one layer, for any weights that are feasible: Proposition 1.
 
-    ``||Yhat_L - Y_L||_F <= sum_j eps_j prod_{k>j} ||W_k||_1``, with the entrywise l1 norm. Since trimming never raises that
-    norm, the original weights will do. For a link-normalized network (every norm 1) it is the theorem's ``sum_j eps_j``.
+    ``||max(U'X, 0) - Y||_F <= epsilon``. Where the neuron is off both responses are 0; where it is on and ``U'x <= 0``,
+    ``y^2 <= (y - U'x)^2``.
+
+    Parameters
+    ----------
+    problem : LayerProblem
+        Its program. With a linear layer the constraint says it itself.
+
+    Returns
+    -------
+    float
+        The radius of the ball.
+
+    Raises
+    ------
+    ProblemError
+        If a ceiling is above 0, where responses need not be 0.
+    """
+    if problem.activation == "relu" and bool((problem.V > 0).any(where=~problem.active)):
+        raise ProblemError(
+            "Proposition 1 needs ceilings of 0 or less where the neuron is off; this program has some above 0, as that of a "
+            "cascade may have. certify(problem, W).response_error is the error itself"
+        )
+    return problem.epsilon
+
+
+def parallel_bound(weights: Sequence[NDArray[Any]], epsilons: Sequence[float], *, link_normalised: bool = False) -> float:
+    """Bound the output error before trimming apart: Theorem 1, and Proposition S.1 (a) for a linear last layer.
+
+    ``||Yhat_L - Y_L||_F <= sum_j eps_j`` for a link-normalized network; else ``sum_j eps_j prod_{k>j} ||W_k||_1`` by the
+    same proof, with the entrywise l1 norm. Since trimming never raises that norm, the original weights will do.
 
     Parameters
     ----------
     weights : sequence of ndarray, shape (N_l, M_l)
-        Original weights without bias rows, from the first layer to the last.
+        Original weights, from the first layer to the last; with its bias row where the program prices that too, since what
+        trimming does not raise is the norm of all that is priced.
     epsilons : sequence of float
-        Absolute radius of each layer's program.
+        Absolute radius of each layer's program, every weight at the price 1.
+    link_normalised : bool, optional
+        Whether the theorem is to be taken at its word; its hypothesis is then checked.
 
     Returns
     -------
@@ -37,24 +75,90 @@ def parallel_bound(weights: Sequence[NDArray[Any]], epsilons: Sequence[float]) -
     Raises
     ------
     ProblemError
-        If the two differ in length, or a radius is negative or not a number.
+        If the two differ in length, a radius is negative or not a number, weights hold NaN or Inf, or the network is not
+        link-normalized where it should be.
     """
-    return _accumulate(epsilons, [float(np.abs(W).sum(dtype=np.float64)) for W in weights])
+    norms = [float(np.abs(W).sum(dtype=np.float64)) for W in _checked(weights)]
+    if link_normalised:
+        _check_normalised("Theorem 1", norms)
+        norms = [1.0] * len(norms)
+    return _accumulate(epsilons, norms)
 
 
-def posterior_bound(weights_hat: Sequence[NDArray[Any]], errors: Sequence[float]) -> float:
-    """Bound the output error after trimming, from what was reached: the recursion with spectral norms.
+def cascade_bound(
+    weights: Sequence[NDArray[Any]],
+    epsilon: float,
+    gammas: Sequence[float],
+    *,
+    kappa: float = 1.0,
+    norm: Norm = "spectral",
+    link_normalised: bool = False,
+) -> float:
+    """Bound the output error before trimming in a cascade: Theorem 2, and Proposition S.1 (b) for a linear last layer.
 
-    ``||Yhat_L - Y_L||_F <= sum_j e_j prod_{k>j} ||W_hat_k||_2``, where e_j is the response error of layer j alone, on the
+    ``||Yhat_L - Y_L||_F <= kappa eps_1 prod_{j=2}^L gamma_j^{1/2}`` for a link-normalized network; else with the norms of
+    the original W_j as further factors, since ``||W_j'Xhat - W_j'X||_F <= ||W_j|| ||Xhat - X||_F``. Only the trained
+    weights enter: the radius of a layer is what they would miss by.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray, shape (N_l, M_l)
+        Original weights, from the first layer to the last.
+    epsilon : float
+        Absolute radius of the first layer's program.
+    gammas : sequence of float
+        Inflation rate of each later layer, 1 or more.
+    kappa : float, optional
+        Risk coefficient of a linear last layer, over 0 and at most 1; it multiplies the radius of the last program.
+    norm : {"spectral", "frobenius"}, optional
+        Of the factors; the proof's is Frobenius, the spectral norm is no larger.
+    link_normalised : bool, optional
+        Whether the theorem is to be taken at its word; its hypothesis is then checked.
+
+    Returns
+    -------
+    float
+        Bound on the Frobenius norm over the calibration samples.
+
+    Raises
+    ------
+    ProblemError
+        If the lengths do not fit, a number is out of its range, weights hold NaN or Inf, or the network is not
+        link-normalized where it should be.
+    """
+    weights = _checked(weights)
+    if len(gammas) != len(weights) - 1:
+        raise ProblemError(f"Theorem 2 takes a gamma for each layer after the first: {len(weights) - 1}; got {len(gammas)}")
+    for gamma in gammas:
+        if not (np.isfinite(gamma) and gamma >= 1):
+            raise ProblemError(f"Theorem 2 needs inflation rates gamma_l >= 1; got {gamma}")
+    if not 0 < kappa <= 1:
+        raise ProblemError(f"Proposition S.1 needs a risk coefficient kappa over 0 and at most 1; got {kappa}")
+    if kappa < 1 and len(weights) == 1:
+        raise ProblemError(f"kappa={kappa} is of a last layer behind trimmed ones; there is one layer only")
+    if link_normalised:
+        _check_normalised("Theorem 2", [float(np.abs(W).sum(dtype=np.float64)) for W in weights])
+        norms = [1.0] * len(gammas)
+    else:
+        norms = [_norm(W, norm) for W in weights[1:]]
+    return kappa * _accumulate([epsilon], [1.0]) * float(np.prod(np.sqrt(gammas))) * float(np.prod(norms))
+
+
+def posterior_bound(weights_hat: Sequence[NDArray[Any]], errors: Sequence[float], *, norm: Norm = "spectral") -> float:
+    """Bound the output error after trimming apart, from what was reached: the recursion in the proof of Theorem 1.
+
+    ``||Yhat_L - Y_L||_F <= sum_j e_j prod_{k>j} ||W_hat_k||``, where e_j is the response error of layer j alone, on the
     original inputs. Sharper than the theorem's form: the spectral norm is at most the Frobenius norm, and that at most the
     l1 norm.
 
     Parameters
     ----------
     weights_hat : sequence of ndarray, shape (N_l, M_l)
-        Trimmed weights without bias rows (a row of ones carries no error), from the first layer to the last.
+        Trimmed weights, from the first layer to the last.
     errors : sequence of float
         ``||ReLU(W_hat_l'X_l) - Y_l||_F`` of each layer, as its certificate gives it.
+    norm : {"spectral", "frobenius"}, optional
+        Of the factors.
 
     Returns
     -------
@@ -64,9 +168,65 @@ def posterior_bound(weights_hat: Sequence[NDArray[Any]], errors: Sequence[float]
     Raises
     ------
     ProblemError
-        If the two differ in length, or an error is negative or not a number.
+        If the two differ in length, an error is negative or not a number, or weights hold NaN or Inf.
     """
-    return _accumulate(errors, [float(np.linalg.norm(np.asarray(W, np.float64), 2)) for W in weights_hat])
+    return _accumulate(errors, [_norm(W, norm) for W in _checked(weights_hat)])
+
+
+def link_normalise(weights: Sequence[NDArray[Any]]) -> list[NDArray[np.float64]]:
+    """Scale every layer to the entrywise l1 norm 1, the hypothesis of Theorems 1 and 2.
+
+    A ReLU network without biases then gives its outputs divided by the product of the norms, for ``max(c z, 0)`` is
+    ``c max(z, 0)`` where c is positive.
+
+    Parameters
+    ----------
+    weights : sequence of ndarray, shape (N_l, M_l)
+        Of each layer.
+
+    Returns
+    -------
+    list of ndarray
+        The same, scaled, in float64.
+
+    Raises
+    ------
+    ProblemError
+        If weights hold NaN or Inf, or a layer is 0.
+    """
+    scaled = []
+    for number, W in enumerate(_checked(weights), 1):
+        size = np.abs(W).sum()
+        if size == 0:
+            raise ProblemError(f"layer {number} is all zero: no factor gives it the norm 1")
+        scaled.append(W / size)
+    return scaled
+
+
+def _checked(weights: Sequence[NDArray[Any]]) -> list[NDArray[np.float64]]:
+    """Return weights in float64, each a matrix of finite numbers."""
+    checked = [np.asarray(W, np.float64) for W in weights]
+    if not checked:
+        raise ProblemError("weights of at least one layer are needed; got none")
+    for number, W in enumerate(checked, 1):
+        if W.ndim != 2 or 0 in W.shape or not np.isfinite(W).all():
+            raise ProblemError(f"weights must be (N, M) arrays of finite numbers; layer {number} is not: shape {W.shape}")
+    return checked
+
+
+def _check_normalised(theorem: str, norms: Sequence[float]) -> None:
+    for number, size in enumerate(norms, 1):
+        if abs(size - 1) > ROUNDING:
+            raise ProblemError(
+                f"{theorem} is for link-normalized networks, ||W_l||_1 = 1 in every layer; layer {number} has {size:.6g}. "
+                "link_normalise(weights) scales them; without link_normalised=True the bound is that of the general network"
+            )
+
+
+def _norm(W: NDArray[np.float64], norm: Norm) -> float:
+    if norm not in NORMS:
+        raise ProblemError(f"norm must be 'spectral' or 'frobenius'; got {norm!r}")
+    return float(np.linalg.norm(W, NORMS[norm]))  # type: ignore[call-overload]
 
 
 def _accumulate(errors: Sequence[float], norms: Sequence[float]) -> float:
