@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+
+from theory import Check
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,62 @@ class LayerRow:
         return max(self.ball_violation, self.ceiling_violation)
 
 
+class Checks(tuple[Check, ...]):
+    """Checks of a trimmed model: a tuple that prints as a table."""
+
+    @property
+    def hold(self) -> bool:
+        """Whether every check holds; true too where nothing was promised, so look at their number."""
+        return all(check.holds for check in self)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the rows in JSON's types.
+
+        Returns
+        -------
+        list of dict
+            As ``Check.to_json``.
+        """
+        return [check.to_json() for check in self]
+
+    @classmethod
+    def from_json(cls, rows: list[dict[str, Any]]) -> Checks:
+        """Read rows back; what is not finite is null in JSON.
+
+        Parameters
+        ----------
+        rows : list of dict
+            As ``to_json`` gives them.
+
+        Returns
+        -------
+        Checks
+            The same, but for a measured value that was infinite, which is not a number now and does not hold either.
+        """
+        kept = ({field.name: row[field.name] for field in fields(Check)} for row in rows)
+        absent = {"measured": math.nan, "promised": math.inf, "slack": math.inf}
+        return cls(Check(**{name: absent[name] if value is None else value for name, value in row.items()}) for row in kept)
+
+    def __rich__(self) -> Table:
+        """Return the table that ``rich.print`` shows."""
+        table = Table(title=f"{sum(check.holds for check in self)} of {len(self)} statements hold")
+        for heading in ("what", "source"):
+            table.add_column(heading, overflow="fold")
+        for heading in ("measured", "promised", "tightness", "slack"):
+            table.add_column(heading, justify="right")
+        table.add_column("holds")
+        for check in self:
+            numbers = (f"{check.measured:.4g}", f"{check.promised:.4g}", f"{check.tightness:.3f}", f"{check.slack:.1e}")
+            table.add_row(check.name, check.source, *numbers, "yes" if check.holds else "NO")
+        return table
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        console = Console(file=io.StringIO(), width=140)
+        console.print(self)
+        return console.file.getvalue()  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True, eq=False)
 class TrimResult:
     """A trimmed model and its report.
@@ -113,6 +172,8 @@ class TrimResult:
         Entries of all parameters of the model, and those that are not zero.
     settings : dict
         What ``trim`` was asked, in JSON's types.
+    checks : Checks
+        As ``check_theory`` returns them.
     """
 
     model: nn.Module
@@ -126,6 +187,7 @@ class TrimResult:
     accuracy: float | None = None
     accuracy_dense: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    checks: Checks = Checks()  # noqa: RUF009  (it cannot change)
 
     @property
     def solved(self) -> bool:
@@ -157,6 +219,19 @@ class TrimResult:
     def seconds(self) -> float:
         """Seconds that the solvers took."""
         return sum(row.seconds for row in self.layers)
+
+    def check_theory(self) -> Checks:
+        """Return every statement of the papers that applies to this trim beside what was measured.
+
+        Proposition 1 for each layer whose ceilings are 0, and for a chain of layers Theorem 1 or 2 for the output, on the
+        calibration samples.
+
+        Returns
+        -------
+        Checks
+            A tuple of ``theory.Check`` that prints as a table; ``to_json()`` gives its rows.
+        """
+        return self.checks
 
     def summary(self) -> Table:
         """Return the report as a rich table: ``rich.print(result.summary())``, or just ``print(result)``.

@@ -20,9 +20,9 @@ from torch import nn
 from nettrim.batchnorm import fold
 from nettrim.errors import ModelError
 from nettrim.graph import trace
-from nettrim.report import LayerRow, TrimResult
+from nettrim.report import Checks, LayerRow, TrimResult
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _FIELDS = (
     "bound",
     "output_error",
@@ -88,7 +88,9 @@ def load(folder: str | os.PathLike[str], model: nn.Module) -> TrimResult:
     if report["settings"].get("unfold") is False:
         model = fold(model, trace(model).folds)
     rows = tuple(LayerRow(**{**row, "shape": tuple(row["shape"])}) for row in report["layers"])
-    return TrimResult(model=with_weights(model, tensors, place), layers=rows, **{name: report[name] for name in _FIELDS})
+    checks = Checks.from_json(report["checks"])
+    fields = {name: report[name] for name in _FIELDS}
+    return TrimResult(model=with_weights(model, tensors, place), layers=rows, checks=checks, **fields)
 
 
 def with_weights(model: nn.Module, tensors: dict[str, torch.Tensor], source: Any) -> nn.Module:
@@ -142,6 +144,7 @@ def to_json(result: TrimResult) -> dict[str, Any]:
         "compression": result.compression,
         **{name: getattr(result, name) for name in _FIELDS},
         "layers": [dataclasses.asdict(row) for row in result.layers],
+        "checks": result.checks.to_json(),
     }
     return _finite(report)
 

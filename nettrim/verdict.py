@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nettrim.activations import forward, gather, survey
+from nettrim.checks import checks
 from nettrim.errors import ModelError
 from nettrim.graph import LayerUse
 from nettrim.layers import find, read
@@ -107,6 +108,7 @@ def result(
     ]
     counts = [(p.numel(), int(torch.count_nonzero(p))) for p in trimmed.parameters()]
     output_error, output_norm = _distance(forward(trimmed, plan.samples), plan.outputs)
+    theory = checks(plan, trimmed, outcomes, request, output_error, output_norm)
     labelled = other is not None and other.labels is not None
     return TrimResult(
         model=trimmed,
@@ -120,6 +122,7 @@ def result(
         accuracy=_accuracy(trimmed, other) if labelled else None,
         accuracy_dense=_accuracy(plan.model, other) if labelled else None,
         settings=request.settings | {"n_samples": len(plan.samples)},
+        checks=theory,
     )
 
 

@@ -1,0 +1,73 @@
+"""What a trim says of the theory: every statement that applies, true on trimmed models, and able to be false."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from nettrim import load, trim
+from nettrim.report import Checks
+from tests.networks import Residual, samples, small
+from theory import Check
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.4])
+@pytest.mark.parametrize(
+    ("how", "statements"),
+    [
+        ({}, ["Theorem 1, from the errors reached, spectral norms", "Theorem 1, l1 norms"]),
+        ({"penalize_bias": False}, ["Theorem 1, l1 norms"]),
+        ({"rounds": 1, "refit": True}, ["Theorem 1, from the errors reached, Frobenius norms"]),
+        (
+            {"scheme": "cascade", "gamma": 1.1},
+            ["the last program", "Theorem 2, spectral norms", "Theorem 2, Frobenius norms"],
+        ),
+        ({"scheme": "cascade", "gamma": 1.1, "kappa": 0.99}, ["Theorem 2, spectral norms"]),
+        ({"scheme": "cascade"}, ["the last program"]),
+    ],
+)
+def test_every_statement_holds(seed, epsilon, how, statements):
+    torch.manual_seed(seed)
+    result = trim(small(), samples(150), epsilon, **how)
+    assert result.solved
+    found = result.check_theory()
+    assert found.hold, str(found)
+    assert set(statements) <= {check.source for check in found}
+    assert ("Theorem 1, l1 norms" in {check.source for check in found}) == (not how.get("rounds") and "scheme" not in how)
+    layers = [check for check in found if check.name.startswith("response error")]
+    assert len(layers) == (3 if "scheme" not in how else 1)
+    assert all(0 < check.tightness <= 1 + check.slack for check in found)
+    output = next(check for check in found if check.name == "output error")
+    assert output.measured == result.output_error
+    assert output.promised == result.bound
+
+
+def test_a_promise_that_is_broken_is_seen():
+    found = trim(small(), samples(150), 0.1).check_theory()
+    for place, check in enumerate(found):
+        broken = Checks([*found[:place], dataclasses.replace(check, measured=1.01 * (1 + check.slack) * check.promised)])
+        assert not broken.hold
+        assert "NO" in str(broken)
+
+
+def test_nothing_is_said_of_the_output_where_nothing_is_known():
+    graph = trim(Residual(), samples(150), 0.1).check_theory()
+    part = trim(small(), samples(150), 0.1, ignore=["4"]).check_theory()
+    for found in (graph, part):
+        assert {check.name.split()[0] for check in found} == {"response"}
+    unmet = trim(small(), samples(150), 0.1, max_iter=1)
+    assert not unmet.solved
+    assert len(unmet.check_theory()) < 3 or all(check.name != "output error" for check in unmet.check_theory())
+
+
+def test_they_are_saved_and_printed(tmp_path):
+    result = trim(small(), samples(150), 0.1)
+    result.save(tmp_path)
+    again = load(tmp_path, small()).check_theory()
+    assert again == result.check_theory()
+    assert again.to_json() == result.check_theory().to_json()
+    assert "statements hold" in str(again)
+    assert "Proposition 1" in str(again)
+    rows = [{**Check("a", "b", 1.0, 1.0).to_json(), "measured": None, "promised": None}]
+    assert not Checks.from_json(rows).hold
