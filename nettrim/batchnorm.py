@@ -49,7 +49,7 @@ def affine(norm: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return scale, _float64(norm.bias) - _float64(norm.running_mean) * scale
 
 
-def move(norm: Any, shift: NDArray[np.float64]) -> None:
+def move(norm: Any, shift: NDArray[np.float64], silent: Tensor) -> None:
     """Give a batch normalization another shift, in place; its scale stays.
 
     Parameters
@@ -58,9 +58,12 @@ def move(norm: Any, shift: NDArray[np.float64]) -> None:
         One with a bias, which the shift goes into.
     shift : ndarray, shape (n_channels,)
         What a layer output of 0 is to become.
+    silent : torch.Tensor of bool, shape (n_channels,)
+        Channels that are always 0 now; so their running mean is 0 too, and their bias the shift itself.
     """
-    scale, _ = affine(norm)
     with torch.no_grad():
+        norm.running_mean.masked_fill_(silent, 0.0)
+        scale, _ = affine(norm)
         norm.bias.copy_(torch.from_numpy(shift + _float64(norm.running_mean) * scale))
 
 

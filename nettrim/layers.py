@@ -288,7 +288,7 @@ def write(layer: Layer, W: Weights) -> None:
         if layer.norm is not None:
             if layer.bias is not None:
                 layer.bias.zero_()
-            batchnorm.move(layer.norm, np.hstack(W)[-1])
+            batchnorm.move(layer.norm, np.hstack(W)[-1], ~layer.weight.flatten(1).bool().any(dim=1))
         elif layer.bias is not None:
             layer.bias.copy_(values[:, -1])
 

@@ -23,7 +23,8 @@ class Storage:
     bias : bool
         Whether the last row of W is a bias.
     scale, offset : ndarray of shape (n_out,), or None
-        Of a folded batch normalization: a parameter w stands for ``w * scale``, and one b for ``b - offset``.
+        Of a folded batch normalization: a parameter w stands for ``w * scale``, and one b for ``b - offset``. A neuron whose
+        weights are all 0 has the running mean 0, so its b stands for itself: a bias that is to be 0 is 0, not its rounding.
     """
 
     dtype: torch.dtype
@@ -69,7 +70,7 @@ class Storage:
         rows = len(values) - self.bias
         if scale is not None:
             values[:rows] = np.divide(values[:rows], scale, out=np.zeros_like(values[:rows]), where=scale != 0)
-            values[rows:] += offset
+            values[rows:] += np.where(self._silent(values), 0.0, offset)
         return torch.from_numpy(values).to(self.dtype).double().numpy()
 
     def _stored(self, W: NDArray[Any], scale: Any, offset: Any) -> NDArray[np.float64]:
@@ -77,5 +78,10 @@ class Storage:
         if scale is not None:
             rows = len(values) - self.bias
             values[:rows] *= scale
-            values[rows:] -= offset
+            values[rows:] -= np.where(self._silent(values), 0.0, offset)
         return values
+
+    def _silent(self, values: NDArray[np.float64]) -> Any:
+        """Return which neurons have no weight but 0 once they are rounded."""
+        weights = torch.from_numpy(values[: len(values) - self.bias]).to(self.dtype)
+        return ~weights.bool().any(dim=0).numpy()

@@ -215,3 +215,17 @@ def test_a_transformer_is_trimmed_whole_though_torch_would_compute_it_in_one_pie
     in_proj = result.model[0].layers[0].self_attn.in_proj_weight
     kept = [row.weights_kept for row in result.layers if row.name[:21] == "0.layers.0.self_attn." and row.name[-3:] != "out"]
     assert sum(kept) == int((in_proj != 0).sum()) < in_proj.numel()
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_neuron_that_is_never_on_behind_a_normalization_becomes_exactly_zero(groups):
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=groups, bias=False), randomized(nn.BatchNorm2d(8)), nn.ReLU()).eval()
+    with torch.no_grad():
+        model[1].bias[[1, 4]] = -100.0
+        model[1].running_mean.add_(0.3)  # whose rounding would be left of a bias that is to be 0
+    x = torch.rand(6, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    result = trim(model, x, 0.1)
+    assert result.solved, str(result)
+    W = np.hstack(read(plain(result.model[0], result.model[1])))
+    assert not W[:, [1, 4]].any()
+    assert not forward(result.model, x)[:, [1, 4]].any()
