@@ -114,6 +114,60 @@ def test_the_rows_of_lenet5_are_those_of_the_committed_report():
         ]
 
 
+def test_the_rows_of_cifar_are_those_of_the_committed_reports():
+    shown = rows_of("### CIFAR-10")
+    for name in ("resnet20", "separable"):
+        report = json.loads((ROOT / "benchmarks" / "results" / f"cifar_{name}.json").read_text())
+        training, section = report["training"], README.split("### CIFAR-10", 1)[1]
+        assert f"`{name}` {report['rows'][0]['accuracy_dense']:.2%} after {training['epochs']} epochs" in section
+        for row in report["rows"]:
+            assert {layer["status"] for layer in row["layers"]} == {"SOLVED"}
+            assert shown.pop(0) == [
+                f"`{name}`",
+                f"{row['epsilon']:g}",
+                f"{row['kept']:.1%}",
+                f"{row['accuracy']:.2%}",
+                f"{100 * (row['accuracy'] - row['accuracy_dense']):+.2f}",
+                f"{row['output_error']:.3f}",
+                f"{row['worst_gap']:.1e}",
+                f"{row['worst_violation']:.1e}",
+            ]
+    assert not shown
+
+
+def test_the_rows_of_the_transformer_are_those_of_the_committed_report():
+    report = json.loads((ROOT / "benchmarks" / "results" / "transformer.json").read_text())
+    shown = rows_of("### A transformer encoder")
+    assert len(shown) == len(report["rows"])
+    for cells, row in zip(shown, report["rows"], strict=True):
+        assert row["solved"]
+        assert cells == [
+            f"{row['settings']['epsilon']:g}",
+            f"{row['kept']:.1%}",
+            f"{row['accuracy']:.2%}",
+            f"{100 * (row['accuracy'] - row['accuracy_dense']):+.2f}",
+            f"{row['output_error'] / row['output_norm']:.3f}",
+            f"{row['holdout_error']:.3f}",
+        ]
+
+
+def test_the_rows_at_the_same_size_are_those_of_the_committed_reports():
+    shown = rows_of("### At the same size")
+    for name in ("lenet300_sparsity", "lenet5_sparsity", "lenet5_budget"):
+        report = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+        for scheme in dict.fromkeys(row["scheme"] for row in report["rows"]):
+            rows = sorted((row for row in report["rows"] if row["scheme"] == scheme), key=lambda row: row["seed"])
+            assert shown.pop(0) == [
+                rows[0]["network"],
+                "`sparsity=0.9`" if "sparsity" in name else "`budget=0.1`",
+                scheme,
+                ", ".join(str(row["seed"]) for row in rows),
+                ", ".join(f"{row['kept']:.2%}" for row in rows),
+                ", ".join(f"{100 * (row['accuracy_dense'] - row['accuracy']):.2f}" for row in rows),
+            ]
+    assert not shown
+
+
 CITED = ["admm_vs_reference", "conic_curve", "linear_vs_skglm", "scaling", "high_accuracy", "memory", "agreement"]
 
 
