@@ -43,6 +43,7 @@ def checks(
     -------
     Checks
         A layer each, where its ceilings are 0; then the output, where the network is a chain whose layers are all trimmed.
+        A promise of 0 (radius 0) is left out, for rounding alone would break it.
     """
     rows = [_layer(job, outcomes[job.use.name], request) for job in plan.jobs if _stated(job, outcomes, request)]
     done = [outcomes[job.use.name] for job in plan.jobs]
@@ -53,8 +54,12 @@ def checks(
 
 def _stated(job: Job, outcomes: Mapping[str, Outcome], request: Request) -> bool:
     """Tell whether Proposition 1 speaks of a layer; behind trimmed ones its ceilings may be above 0."""
-    solved = outcomes[job.use.name].status is Status.SOLVED
-    return solved and (request.scheme == "parallel" or job.asked.activation == "linear")
+    outcome = outcomes[job.use.name]
+    return (
+        outcome.status is Status.SOLVED
+        and outcome.epsilon > 0
+        and (request.scheme == "parallel" or job.asked.activation == "linear")
+    )
 
 
 def _layer(job: Job, outcome: Outcome, request: Request) -> Check:
@@ -82,7 +87,7 @@ def _output(plan: Plan, trimmed: nn.Module, done: list[Outcome], request: Reques
         after = [read(layer)[0][: layer.n_inputs] for layer in new]
         add("Theorem 1, from the errors reached, spectral norms", posterior_bound(after, reached), 0.0)
         add("Theorem 1, from the errors reached, Frobenius norms", posterior_bound(after, reached, norm="frobenius"), 0.0)
-        if request.rounds == 0 and not request.refit:  # else the l1 norm may have grown
+        if request.rounds == 0 and not request.refit and any(radii):  # else the l1 norm may have grown
             priced = [read(layer)[0] for layer in old] if request.penalize_bias else free
             # Each radius may be missed by tol twice, each l1 norm exceed the trained one by a gap of tol.
             add(
@@ -92,7 +97,9 @@ def _output(plan: Plan, trimmed: nn.Module, done: list[Outcome], request: Reques
             )
         return rows
     add("the last program", reached[-1], 0.0)
-    if request.gamma is not None and request.sparsity is None and request.budget is None:
+    # Behind a layer that trimming did not change the next one is on its own again, with a radius of its own.
+    carried = radii[0] > 0 and all(reached[:-1])
+    if carried and request.gamma is not None and request.sparsity is None and request.budget is None:
         gammas, kappa = (
             [request.gamma] * (len(radii) - 1),
             last.kappa if last.activation == "linear" and len(radii) > 1 else 1.0,
