@@ -7,6 +7,7 @@ Proposition 2 of its supplement, with prices, ceilings V and linear layers added
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from solvers.arrays import Array, LazyMatrix, Mask, to_array
 from solvers.errors import ProblemError
 from solvers.problem import LayerProblem
+from theory._margin import interior, simplex
 
 EPS = float(np.finfo(np.float64).eps)
 RESOLUTION = 1e-10  # of a price: what OPTIMAL allows for; the rounding of a long sum of products is some 1e-13
@@ -66,8 +68,8 @@ def uniqueness(problem: LayerProblem, W: Any) -> Uniqueness:
     both conditions decide the same, and in exact arithmetic neither misses anything.
 
     The first xi tried is the least-squares solution on the active samples; where it fails, a linear program for the largest
-    margin common to (a) and the paper's condition (HiGHS, on dense arrays: some hundreds of inputs and samples, not many
-    thousands), whose last digits are mended by least squares.
+    margin common to (a) and the paper's condition (an interior-point method, HiGHS where that leaves doubt, both on dense
+    arrays: some hundreds of inputs and samples, not many thousands), whose last digits are mended by least squares.
 
     The weights are judged as given: 0 is exactly 0. Y and V may be off by the rounding of ``W'X``, ``4 (N + 2)`` times the
     coarsest eps of the dtypes times ``|W|'|X| + |Y|``; a ceiling that near binds. With Y and V so moved that W fits them
@@ -157,10 +159,15 @@ class _Neuron:
 
     def decide(self) -> tuple[Verdict, Array]:
         """Return the verdict and the xi (P,) that proves it."""
-        first = self.judge(np.zeros(len(self.on)))
-        xi = None if first[0] is Verdict.UNIQUE else self.widest()
-        second = first if xi is None else self.judge(xi)
-        return second if first[0] is Verdict.UNDECIDED or second[0] is Verdict.UNIQUE else first
+        best = self.judge(np.zeros(len(self.on)))
+        if best[0] is not Verdict.UNIQUE:
+            for xi in self.widest():
+                found = self.judge(xi)
+                if best[0] is Verdict.UNDECIDED or found[0] is Verdict.UNIQUE:
+                    best = found
+                if best[0] is Verdict.UNIQUE:
+                    break
+        return best
 
     def judge(self, xi: Array) -> tuple[Verdict, Array]:
         """Move xi (P,) by least squares to where its equalities hold, from 0 to the least-squares xi; say what it proves."""
@@ -192,31 +199,28 @@ class _Neuron:
         strict = np.all((error + 2 * reach * off < 0)[self.others])
         return (Verdict.UNIQUE if strict and np.all(-xi[used & self.binding] > off) else Verdict.OPTIMAL), xi
 
-    def widest(self) -> Array | None:
-        """Return the xi (P,) of the largest margin t, by a linear program; None where no xi proves optimality.
+    def widest(self) -> Iterator[Array]:
+        """Yield xi (P,) of large margins t, the second of the largest; none where no xi proves optimality.
 
         ``|Lambda_i| <= (1 - t) c_i`` off F, and ``xi_p <= -t / n`` at the n ceilings that bind, whose effects add up.
         """
-        from scipy.optimize import linprog  # here, so that `import theory` stays light
-
         free, bound = np.flatnonzero(self.on), np.flatnonzero(self.binding)
         columns = np.concatenate([free, bound])
         A, c = self.X[np.ix_(self.others, columns)], self.price[self.others]
-        signs = np.eye(len(columns))[len(free) :]
-        margins = np.concatenate([c, c, np.full(len(bound), 1 / max(len(bound), 1))])
-        equal = self.X[np.ix_(self.held, columns)]
-        answer = linprog(
-            np.append(np.zeros(len(columns)), -1.0),
-            A_ub=np.column_stack([np.vstack([A, -A, signs]), margins]),
-            b_ub=np.concatenate([c, c, np.zeros(len(bound))]),
-            A_eq=np.column_stack([equal, np.zeros(len(equal))]),
-            b_eq=self.target[self.held],
-            bounds=[(None, None)] * len(columns) + [(0.0, 1.0)],
-            method="highs",
-            options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        program = (
+            np.vstack([A, -A, np.eye(len(columns))[len(free) :]]),
+            np.concatenate([c, c, np.full(len(bound), 1 / max(len(bound), 1))]),
+            np.concatenate([c, c, np.zeros(len(bound))]),
+            self.X[np.ix_(self.held, columns)],
+            self.target[self.held],
         )
-        if answer.x is None:
-            return None
+        x, clear = interior(*program)
         xi = np.zeros(len(self.on))
-        xi[columns] = answer.x[:-1]
-        return xi
+        if x is not None:
+            xi[columns] = x
+            yield xi.copy()
+        if x is not None or not clear:
+            x = simplex(*program)
+            if x is not None:
+                xi[columns] = x
+                yield xi
