@@ -2,16 +2,46 @@
 
 from theory.bounds import cascade_bound, layer_bound, link_normalise, parallel_bound, posterior_bound
 from theory.checks import Check
+from theory.ensembles import Ensemble, bernoulli, correlated, gaussian, mixing, relu_filtered, uniform
+from theory.estimates import Estimate, Fit, clopper_pearson, fit_constant, quantile
+from theory.recovery import (
+    least_samples,
+    recovers,
+    recovery_check,
+    recovery_probability,
+    recovery_samples,
+)
+from theory.trials import draw_trial, noisy_problem, recovery_trial
 from theory.uniqueness import Uniqueness, Verdict, uniqueness
 
 __all__ = [
     "Check",
+    "Ensemble",
+    "Estimate",
+    "Fit",
     "Uniqueness",
     "Verdict",
+    "bernoulli",
     "cascade_bound",
+    "clopper_pearson",
+    "correlated",
+    "draw_trial",
+    "fit_constant",
+    "gaussian",
     "layer_bound",
+    "least_samples",
     "link_normalise",
+    "mixing",
+    "noisy_problem",
     "parallel_bound",
     "posterior_bound",
+    "quantile",
+    "recovers",
+    "recovery_check",
+    "recovery_probability",
+    "recovery_samples",
+    "recovery_trial",
+    "relu_filtered",
+    "uniform",
     "uniqueness",
 ]
