@@ -51,6 +51,11 @@ def test_the_interval_of_a_quantile_holds_as_often_as_it_says(n, q, confidence):
     assert (found.value - 1) / n < q + 1e-9 and found.value / n >= q - 1e-9
 
 
+def test_a_share_of_values_is_counted_without_rounding():
+    assert 0.07 * 100 > 7  # and still seven of a hundred are a share of 0.07
+    assert quantile(range(1, 101), 0.07).value == 7
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.floats(0.01, 0.99), st.randoms(use_true_random=False))
 def test_a_quantile_follows_its_values(values, q, random):
     found, shuffled = quantile(values, q), list(values)
@@ -88,6 +93,14 @@ def test_a_constant_follows_its_values(seed, factor):
     misses = [quantile(v, 0.5).value / (fit.c.value * s * math.log(N / s)) for (N, s), v in given_cells.items()]
     assert max(abs(miss - 1) for miss in misses) == pytest.approx(fit.misfit)
     assert np.prod(misses) == pytest.approx(1)
+
+
+def test_chance_in_one_cell_of_three_shows():
+    steady = cells(4.0)
+    fit = fit_constant(steady | {(50, 5): cells(4.0, 0.3)[50, 5]}, 0.5)
+    alone = fit_constant({(50, 5): cells(4.0, 0.3)[50, 5]}, 0.5)
+    widths = [math.log(one.c.high / one.c.low) for one in (fit, alone)]
+    assert widths[0] == pytest.approx(widths[1] / 3, rel=0.2)  # quantiles of 2000 resamples among few different values
 
 
 def test_the_bootstrap_holds_the_constant_about_as_often_as_it_says():

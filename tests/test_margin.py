@@ -55,7 +55,10 @@ def test_both_answers_and_both_doubts():
     for method, none in ((interior, (None, True)), (simplex, None)):
         assert method(rows, ones, ones, one, np.array([2.1])) == none  # one of the two exceeds 1
         assert method(rows, ones, ones, np.vstack([one, one]), np.array([0.5, 0.6])) == none  # equalities that contradict
+    x, clear = interior(rows, ones, ones, one, np.array([1.99]))  # t = 1/200 at best, at (1.99, -0.995)
+    assert clear and x == pytest.approx([1.99, -0.995], abs=0.0025)
     # Exactly no margin, and equalities that say the same twice: the simplex method's part.
     assert interior(rows, ones, ones, one, np.array([2.0])) == (None, False)
     assert simplex(rows, ones, ones, one, np.array([2.0])) == pytest.approx([2.0, -1.0])
-    assert interior(rows, ones, ones, np.vstack([one, one]), np.array([0.5, 0.5])) == (None, False)
+    wide, twice = np.column_stack([rows, rows[:, :1]]), np.array([[1.0, 0.0, 0.0]] * 2)
+    assert interior(wide, ones, ones, twice, np.array([0.5, 0.5])) == (None, False)

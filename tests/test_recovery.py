@@ -103,7 +103,7 @@ def test_failures_are_held_against_the_promise():
     assert recovery_check(100, 2.0, 100, 100).measured == 0
     assert recovery_check(100, 2.0, 0, 100).promised == pytest.approx(0.01)
     assert recovery_check(100, 1.1, 50, 100).holds and not recovery_check(100, 1.1, 20, 100).holds
-    assert not recovery_check(100, 2.0, 96, 100, confidence=0.5).holds  # a narrower interval speaks earlier
+    assert not recovery_check(100, 2.0, 97, 100, confidence=0.5).holds  # a narrower interval speaks earlier
 
 
 @pytest.mark.parametrize("mu", [1.1, 2.0])
@@ -222,6 +222,7 @@ def test_a_trial_depends_on_its_key_alone(name):
     draw = ENSEMBLES[name]
     X, w = draw_trial(draw, 12, 3, 90, (4, 2))
     assert X.shape == (12, 90) and np.count_nonzero(w) == 3
+    assert draw_trial(draw, 12, 12, 1, (4, 2))[1].all()
     for P in (5, 60):
         fewer, same = draw_trial(draw, 12, 3, P, (4, 2))
         assert np.array_equal(same, w) and np.allclose(fewer, X[:, :P], rtol=0, atol=1e-13)
@@ -317,6 +318,33 @@ def test_the_summaries_are_those_of_the_trials(small, tmp_path):
         values = cells[phase_transition.cell_of(row)]
         assert row["recovered"] == sum(value <= row["P"] for value in values) and row["trials"] == 6
         assert (row["promised"] == "") == (row["ensemble"] != "gaussian")
-    never = {phase_transition.Cell("relu_filtered", 1, 20, 1): [9.0, 8.0, 7.0, math.inf]}
-    halves = phase_transition.constant_rows(cells | never, 5)[-2:]
-    assert [(row["share"], row["cells"], row["left_out"]) for row in halves[:1]] == [(0.5, 1, 0)]
+    # At Theorem 3's P is within it; a line that is not reached is left out of a fit, and counted.
+    few = phase_transition.Cell("gaussian", 1, 20, 1)
+    P = recovery_samples(20, 1, 1.1)
+    found = phase_transition.theorem_rows({few: [P - 1, P, P + 1, math.inf]})[0]
+    assert (found["P"], found["recovered"], found["trials"]) == (P, 2, 4)
+    never = {few._replace(ensemble="relu_filtered"): [9.0, 8.0, 7.0, math.inf]}
+    rows = phase_transition.constant_rows({**never, few._replace(ensemble="relu_filtered", s=2): [9.0] * 4}, 5)
+    assert [(row["N"], row["share"], row["cells"], row["left_out"]) for row in rows] == [
+        (20, 0.5, 2, 0),
+        (20, 0.95, 1, 1),
+        ("all", 0.5, 2, 0),
+        ("all", 0.95, 1, 1),
+    ]
+
+
+def test_no_two_trials_share_a_key():
+    cell = phase_transition.Cell("correlated", 10, 20, 3)
+    others = [cell._replace(ensemble="uniform"), cell._replace(condition=2), cell._replace(N=21), cell._replace(s=4)]
+    asked = [(cell, 5, 2), (cell, 5, 3), (cell, 6, 2), *((other, 5, 2) for other in others)]
+    assert len({tuple(phase_transition.drawn(*one)[3]) for one in asked}) == len(asked)
+
+
+def test_a_noisy_trial_is_measured_in_both_units():
+    cell = phase_transition.Cell("gaussian", 1, 20, 2)
+    draw, N, s, key = phase_transition.drawn(cell, 5, 1)
+    X, w = draw_trial(draw, N, s, 100, key)
+    error, relative, found = phase_transition.noisy_trial(cell, 100, 0.01, 5, 1)
+    # ||w_hat - w|| / epsilon, and the same with ||w_hat - w|| / ||w|| and epsilon / ||Y||.
+    assert error / relative == pytest.approx(np.linalg.norm(w) / np.linalg.norm(np.maximum(w @ X, 0)))
+    assert found and 0 < relative < 2

@@ -169,4 +169,4 @@ def _place(n: int, q: float) -> int:
     """Return where the q-quantile of n sorted values is: the first with at least ``q n`` values up to it."""
     if not 0 < q < 1:
         raise ProblemError(f"a quantile is that of a share between 0 and 1; got {q}")
-    return max(math.ceil(q * n - 1e-9) - 1, 0)  # rounding would make 0.95 * 60 more than 57
+    return max(math.ceil(q * n - 1e-9) - 1, 0)  # in floats, 0.07 * 100 is more than 7
