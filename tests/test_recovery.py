@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -348,3 +349,29 @@ def test_a_noisy_trial_is_measured_in_both_units():
     # ||w_hat - w|| / epsilon, and the same with ||w_hat - w|| / ||w|| and epsilon / ||Y||.
     assert error / relative == pytest.approx(np.linalg.norm(w) / np.linalg.norm(np.maximum(w @ X, 0)))
     assert found and 0 < relative < 2
+
+
+RESULTS = Path(phase_transition.__file__).parent.parent / "notebooks" / "results"
+
+
+def test_the_committed_summaries_are_those_of_the_committed_trials():
+    cells = phase_transition.grouped(phase_transition.read(RESULTS / "phase_transition.csv"))
+    assert {len(values) for values in cells.values()} == {200}
+    made = {
+        "theorem3": phase_transition.theorem_rows(cells),
+        "lines": phase_transition.line_rows(cells),
+        "constant": phase_transition.constant_rows(cells, 0),
+    }
+    for name, rows in made.items():
+        committed = phase_transition.read(RESULTS / f"recovery_{name}.csv")
+        assert len(committed) == len(rows)
+        for theirs, ours in zip(committed, rows, strict=True):
+            assert list(theirs) == list(ours)
+            for key, value in ours.items():
+                # Other versions of scipy may round otherwise.
+                same = (
+                    float(theirs[key]) == pytest.approx(value, rel=1e-9)
+                    if isinstance(value, float)
+                    else theirs[key] == str(value)
+                )
+                assert same, (name, key)

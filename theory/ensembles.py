@@ -67,7 +67,8 @@ def uniform(rng: np.random.Generator, N: int, P: int) -> Array:
     ndarray, shape (N, P)
         Inputs.
     """
-    return np.sqrt(3.0) * rng.uniform(-1.0, 1.0, (P, N)).T
+    X: Array = np.sqrt(3.0) * rng.uniform(-1.0, 1.0, (P, N)).T
+    return X
 
 
 def correlated(condition: float) -> Ensemble:
