@@ -16,10 +16,8 @@ and how long.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
-import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from benchmarks.rows import append, read
 from benchmarks.setting import setting
 from solvers import solve
 from theory import (
@@ -90,26 +89,6 @@ def run_trial(cell: Cell, seed: int, trial: int) -> float:
         return recovery_trial(draw, N, s, recovery_samples(N, s, max(MUS)), key)
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a file, none if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows to a file that is there whole or not at all."""
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
 def cell_of(row: dict[str, Any]) -> Cell:
     return Cell(row["ensemble"], int(row["condition"]), int(row["N"]), int(row["s"]))
 
@@ -125,7 +104,7 @@ def grouped(rows: Iterable[dict[str, Any]]) -> dict[Cell, list[float]]:
 def run_trials(cells: Sequence[Cell], trials: int, seed: int, n_jobs: int, out: Path) -> None:
     """Run the trials that the file of trials lacks, cell by cell, and note the seconds of each cell."""
     path, sidecar = out / "phase_transition.csv", out / "phase_transition.json"
-    rows: list[dict[str, Any]] = list(read(path))
+    rows = read(path)
     if any(int(row["seed"]) != seed for row in rows):
         raise SystemExit(f"{path} holds trials of another seed than {seed}: choose another --out")
     report = json.loads(sidecar.read_text()) if sidecar.exists() else {"cells": []}
@@ -137,11 +116,11 @@ def run_trials(cells: Sequence[Cell], trials: int, seed: int, n_jobs: int, out: 
         started = time.perf_counter()
         found = Parallel(n_jobs=n_jobs)(delayed(run_trial)(cell, seed, trial) for trial in missing)
         seconds = time.perf_counter() - started
-        rows += [
+        new = [
             {**cell._asdict(), "seed": seed, "trial": trial, "P_star": value}
             for trial, value in zip(missing, found, strict=True)
         ]
-        write(path, rows)
+        append(path, new)
         report["cells"].append({**cell._asdict(), "trials": len(missing), "n_jobs": n_jobs, "seconds": seconds})
         note(sidecar, report)
         middle = quantile(found, 0.5)
@@ -241,7 +220,7 @@ def run_noise(cells: dict[Cell, list[float]], trials: int, seed: int, n_jobs: in
     N, s = NOISY
     path, sidecar = out / "recovery_noise.csv", out / "phase_transition.json"
     line = int(quantile(cells[Cell("gaussian", 1, N, s)], max(SHARES)).value)
-    report, rows = json.loads(sidecar.read_text()), list[dict[str, Any]](read(path))
+    report, rows = json.loads(sidecar.read_text()), read(path)
     there = {(int(row["P"]), float(row["epsilon"]), int(row["trials"])) for row in rows}
     sizes = {"95 % line": line, "twice the 95 % line": 2 * line}
     sizes |= {f"Theorem 3, mu = {mu:g}": recovery_samples(N, s, mu) for mu in (min(MUS), max(MUS))}
@@ -250,20 +229,25 @@ def run_noise(cells: dict[Cell, list[float]], trials: int, seed: int, n_jobs: in
             if (P, epsilon, trials) in there:
                 continue
             started = time.perf_counter()
-            rows.append(noise_row(name, P, epsilon, trials, seed, n_jobs))
-            write(path, rows)
+            row = noise_row(name, P, epsilon, trials, seed, n_jobs)
+            append(path, [row])
             part = {"P": P, "epsilon": epsilon, "n_jobs": n_jobs, "seconds": time.perf_counter() - started}
             report.setdefault("noise", []).append(part)
             note(sidecar, report)
-            print(f"{name}, P = {P}, epsilon {epsilon:g}: {rows[-1]['relative_median']:.2f}", flush=True)
+            print(f"{name}, P = {P}, epsilon {epsilon:g}: {row['relative_median']:.2f}", flush=True)
 
 
 def summarize(out: Path, seed: int) -> dict[Cell, list[float]]:
     """Write what the trials so far say."""
     cells = grouped(read(out / "phase_transition.csv"))
-    write(out / "recovery_theorem3.csv", theorem_rows(cells))
-    write(out / "recovery_lines.csv", line_rows(cells))
-    write(out / "recovery_constant.csv", constant_rows(cells, seed))
+    for name, rows in (
+        ("theorem3", theorem_rows(cells)),
+        ("lines", line_rows(cells)),
+        ("constant", constant_rows(cells, seed)),
+    ):
+        path = out / f"recovery_{name}.csv"
+        path.unlink(missing_ok=True)
+        append(path, rows)
     return cells
 
 

@@ -101,6 +101,7 @@ def trim(
     holdout: Annotated[
         Path | None, typer.Option(exists=True, help="Other inputs to report errors on, an .npy file.")
     ] = None,
+    confidence: Annotated[float, typer.Option(help="Of what these promise of new inputs.")] = 0.95,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder to keep finished layers in, and to go on from.")] = None,
     samples: Samples = 10_000,
     backend: Backend = "admm",
@@ -127,6 +128,7 @@ def trim(
         targets=target,
         ignore=ignore or (),
         holdout=holdout if holdout is None else _inputs(holdout),
+        confidence=confidence,
         checkpoint=checkpoint,
         backend=backend,
         tol=tol,

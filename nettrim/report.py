@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from nettrim.unseen import Unseen
 from theory import Check
 
 
@@ -166,6 +167,8 @@ class TrimResult:
         ``||Yhat - Y||_F`` as measured there, and ``||Y||_F``.
     holdout_error : float or None
         ``||Yhat - Y||_F / ||Y||_F`` on held-out samples.
+    unseen : Unseen or None
+        What these promise of new samples, whatever their distribution.
     accuracy, accuracy_dense : float or None
         Share of held-out samples whose largest output is at their label, after and before.
     parameters, parameters_kept : int
@@ -184,6 +187,7 @@ class TrimResult:
     parameters: int
     parameters_kept: int
     holdout_error: float | None = None
+    unseen: Unseen | None = None
     accuracy: float | None = None
     accuracy_dense: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -250,6 +254,8 @@ class TrimResult:
             caption += f"; held out {self.holdout_error:.4f}"
         if self.accuracy is not None and self.accuracy_dense is not None:
             caption += f", accuracy {self.accuracy_dense:.2%} before and {self.accuracy:.2%} after"
+        if self.unseen is not None:
+            caption += f"\n{self.unseen}"
         table = Table(title=title, caption=caption)
         table.add_column("layer", overflow="fold")
         table.add_column("shape")

@@ -21,8 +21,9 @@ from nettrim.batchnorm import fold
 from nettrim.errors import ModelError
 from nettrim.graph import trace
 from nettrim.report import Checks, LayerRow, TrimResult
+from nettrim.unseen import Unseen
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _FIELDS = (
     "bound",
     "output_error",
@@ -89,8 +90,9 @@ def load(folder: str | os.PathLike[str], model: nn.Module) -> TrimResult:
         model = fold(model, trace(model).folds)
     rows = tuple(LayerRow(**{**row, "shape": tuple(row["shape"])}) for row in report["layers"])
     checks = Checks.from_json(report["checks"])
+    unseen = report["unseen"] and Unseen.from_json(report["unseen"])
     fields = {name: report[name] for name in _FIELDS}
-    return TrimResult(model=with_weights(model, tensors, place), layers=rows, checks=checks, **fields)
+    return TrimResult(model=with_weights(model, tensors, place), layers=rows, checks=checks, unseen=unseen, **fields)
 
 
 def with_weights(model: nn.Module, tensors: dict[str, torch.Tensor], source: Any) -> nn.Module:
@@ -143,6 +145,7 @@ def to_json(result: TrimResult) -> dict[str, Any]:
         "kept": result.kept,
         "compression": result.compression,
         **{name: getattr(result, name) for name in _FIELDS},
+        "unseen": result.unseen and dataclasses.asdict(result.unseen),
         "layers": [dataclasses.asdict(row) for row in result.layers],
         "checks": result.checks.to_json(),
     }

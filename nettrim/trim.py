@@ -44,6 +44,7 @@ def trim(
     activations: Mapping[str, Activation] | None = None,
     unfold: bool = True,
     holdout: Any = None,
+    confidence: float = 0.95,
     backend: str = "admm",
     tol: float = 1e-3,
     max_iter: int | None = None,
@@ -100,7 +101,10 @@ def trim(
     unfold : bool, optional
         Whether folded batch normalizations are taken apart again; else an Identity stands in their place.
     holdout : Tensor, ndarray or pair of inputs and labels, optional
-        Other samples, to which errors are reported too, and with labels the accuracy before and after.
+        Other samples, to which errors are reported too, and with labels the accuracy before and after. What they promise of
+        new samples, whatever their distribution, is in ``result.unseen``; they must have had no part in the training.
+    confidence : float, optional
+        Of each of these promises, over 0 and below 1.
     backend : str, optional
         One of ``solvers.available()``.
     tol : float, optional
@@ -157,7 +161,7 @@ def trim(
         seed=seed,
         strict=strict,
     )
-    held_out = verdict.held_out(holdout)
+    held_out = verdict.held_out(holdout, confidence)
     plan = prepare(model, gather(calibration, n_samples, seed), request)
     if budget is not None:
         plan = budgets.allocated(plan, request)

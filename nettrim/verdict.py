@@ -22,7 +22,8 @@ from nettrim.request import Request
 from nettrim.retrain import Outcome, response_error
 from nettrim.schemes import inputs
 from nettrim.train import accuracy
-from solvers import Status
+from nettrim.unseen import Unseen, unseen
+from solvers import ProblemError, Status
 from theory import posterior_bound
 
 
@@ -36,19 +37,24 @@ class HeldOut:
         Samples ``(n, ...)``.
     labels : torch.Tensor or None
         Class numbers ``(n,)``.
+    confidence : float
+        Of what they are to promise of new samples.
     """
 
     inputs: Tensor
     labels: Tensor | None
+    confidence: float
 
 
-def held_out(given: Any) -> HeldOut | None:
+def held_out(given: Any, confidence: float) -> HeldOut | None:
     """Read what is given as held-out samples.
 
     Parameters
     ----------
     given : Tensor, ndarray, pair of inputs and labels, or None
         As ``trim`` takes it.
+    confidence : float
+        Of what they are to promise.
 
     Returns
     -------
@@ -59,20 +65,24 @@ def held_out(given: Any) -> HeldOut | None:
     ------
     ModelError
         If there are none, they hold NaN or Inf, or inputs and labels differ in number.
+    ProblemError
+        If the confidence is not over 0 and below 1.
     """
+    if not 0 < confidence < 1:
+        raise ProblemError(f"confidence must be over 0 and below 1; got {confidence}")
     if given is None:
         return None
     inputs, labels = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
     inputs = gather(inputs, max(len(inputs), 1), 0)  # all of them
     if labels is None:
-        return HeldOut(inputs, None)
+        return HeldOut(inputs, None, confidence)
     labels = torch.as_tensor(np.asarray(labels))
     if labels.shape != (len(inputs),) or labels.is_floating_point():
         raise ModelError(
             f"holdout takes class numbers, whole numbers of shape ({len(inputs)},), beside its inputs; got "
             f"{labels.dtype} of shape {tuple(labels.shape)}"
         )
-    return HeldOut(inputs, labels)
+    return HeldOut(inputs, labels, confidence)
 
 
 def result(
@@ -109,6 +119,7 @@ def result(
     counts = [(p.numel(), int(torch.count_nonzero(p))) for p in trimmed.parameters()]
     output_error, output_norm = _distance(forward(trimmed, plan.samples), plan.outputs)
     theory = checks(plan, trimmed, outcomes, request, output_error, output_norm)
+    far, promised = (None, None) if other is None else _elsewhere(other, plan.model, trimmed)
     labelled = other is not None and other.labels is not None
     return TrimResult(
         model=trimmed,
@@ -118,7 +129,8 @@ def result(
         output_norm=output_norm,
         parameters=sum(total for total, _ in counts),
         parameters_kept=sum(kept for _, kept in counts),
-        holdout_error=None if other is None else _relative(trimmed, plan.model, other.inputs),
+        holdout_error=far,
+        unseen=promised,
         accuracy=_accuracy(trimmed, other) if labelled else None,
         accuracy_dense=_accuracy(plan.model, other) if labelled else None,
         settings=request.settings | {"n_samples": len(plan.samples)},
@@ -210,9 +222,11 @@ def _distance(outputs: Tensor, wanted: Tensor) -> tuple[float, float]:
     return float(torch.linalg.norm(outputs - wanted)), float(torch.linalg.norm(wanted))
 
 
-def _relative(trimmed: nn.Module, original: nn.Module, inputs: Tensor) -> float:
-    error, norm = _distance(forward(trimmed, inputs), forward(original, inputs))
-    return error / (norm or 1.0)
+def _elsewhere(other: HeldOut, original: nn.Module, trimmed: nn.Module) -> tuple[float, Unseen]:
+    """Return the relative output error on held-out samples, and what they promise of new ones."""
+    outputs, wanted = (forward(model, other.inputs) for model in (trimmed, original))
+    error, norm = _distance(outputs, wanted)
+    return error / (norm or 1.0), unseen(outputs, wanted, other.confidence)
 
 
 def _accuracy(model: nn.Module, other: HeldOut) -> float:

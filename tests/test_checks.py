@@ -2,13 +2,18 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from nettrim import load, trim
+from nettrim.data import spirals
+from nettrim.models import mlp
 from nettrim.report import Checks
+from nettrim.train import train
 from tests.networks import Residual, samples, small
-from theory import Check
+from theory import Check, parallel_bound
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -59,6 +64,47 @@ def test_nothing_is_said_of_the_output_where_nothing_is_known():
     unmet = trim(small(), samples(150), 0.1, max_iter=1)
     assert not unmet.solved
     assert all(check.name != "output error" for check in unmet.check_theory())
+
+
+def test_one_layer_without_its_certificate_silences_the_output():
+    # Within 1.5 times the norm of the responses weights of 0 will do, found in one iteration; the middle layer needs more.
+    result = trim(small(), samples(150), {"4": 0.05, "*": 1.5}, max_iter=1)
+    assert [row.status for row in result.layers] == ["SOLVED", "UNMET", "SOLVED"]
+    assert all(check.name != "output error" for check in result.check_theory())
+
+
+@pytest.mark.parametrize("priced", [True, False])
+def test_the_norm_of_theorem_1_is_of_all_that_is_priced(priced):
+    model = small()
+    found = trim(model, samples(150), 0.1, penalize_bias=priced).check_theory()
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    with torch.no_grad():
+        rows = [[layer.weight.T, layer.bias[None]] if priced else [layer.weight.T] for layer in linear]
+        weights = [torch.cat(parts).double().numpy() for parts in rows]
+    radii = [check.promised for check in found if check.name.startswith("response error")]
+    (promised,) = (check.promised for check in found if check.source == "Theorem 1, l1 norms")
+    assert promised == pytest.approx(parallel_bound(weights, radii), rel=1e-6)
+
+
+def test_wrong_bounds_are_caught_on_a_trained_network():
+    data = spirals()
+    model = train(mlp((2, 200, 200, 2)), data.x_train, data.y_train, epochs=150, batch_size=50)
+    weights = [module.weight.detach().double().numpy() for module in model.modules() if isinstance(module, nn.Linear)]
+    first = trim(model, data.x_train, 0.02, targets=["1"])  # whose error the later layers amplify
+    error, measured = first.layers[0].error, first.output_error
+    for norm, (size, right) in {
+        "spectral": (lambda W: np.linalg.norm(W, 2), True),
+        "dropped": (lambda W: 1.0, False),
+        "largest entry": (lambda W: np.abs(W).max(), False),
+        "Frobenius, a rank": (lambda W: np.linalg.norm(W) / np.sqrt(min(W.shape)), False),
+    }.items():
+        promised = error * size(weights[1]) * size(weights[2])
+        assert Check("output error", f"Theorem 1, {norm}", measured, promised, 0.01).holds == right
+    cascade = trim(model, data.x_train, 0.1, scheme="cascade", gamma=1.1)
+    (right,) = (check for check in cascade.check_theory() if check.source == "Theorem 2, spectral norms")
+    assert cascade.solved and right.holds
+    norms = np.linalg.norm(weights[1], 2) * np.linalg.norm(weights[2], 2)
+    assert not dataclasses.replace(right, source="Theorem 2, norms dropped", promised=right.promised / norms).holds
 
 
 @pytest.mark.parametrize("scheme", [{}, {"scheme": "cascade", "gamma": 1.1}])

@@ -66,7 +66,20 @@ def test_trim_end_to_end(folder):
 
 def test_every_option_of_a_trim_reaches_it(folder):
     options = ["--sparsity", "0.5", "--scheme", "cascade", "--gamma", "1.3", "--kappa", "0.9", "--rounds", "1", "--refit"]
-    options += ["--target", "re:^[14]", "--ignore", "4", "--holdout", "x.npy", "--checkpoint", "kept", "--n-jobs", "1"]
+    options += [
+        "--target",
+        "re:^[14]",
+        "--ignore",
+        "4",
+        "--holdout",
+        "x.npy",
+        "--checkpoint",
+        "kept",
+        "--n-jobs",
+        "1",
+        "--confidence",
+        "0.8",
+    ]
     done = nettrim(*request(), *options, "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -75,6 +88,7 @@ def test_every_option_of_a_trim_reaches_it(folder):
     assert {name: report["settings"][name] for name in asked} == asked
     assert [layer["status"] for layer in report["layers"]] == ["SOLVED", "DENSE", "DENSE"]
     assert report["layers"][0]["holdout"] == pytest.approx(report["layers"][0]["achieved"], rel=1e-4)
+    assert report["unseen"]["confidence"] == 0.8
     assert (folder / "kept" / "1.npz").exists()
 
 

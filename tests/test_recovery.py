@@ -368,10 +368,7 @@ def test_the_committed_summaries_are_those_of_the_committed_trials():
         for theirs, ours in zip(committed, rows, strict=True):
             assert list(theirs) == list(ours)
             for key, value in ours.items():
-                # Other versions of scipy may round otherwise.
-                same = (
-                    float(theirs[key]) == pytest.approx(value, rel=1e-9)
-                    if isinstance(value, float)
-                    else theirs[key] == str(value)
-                )
-                assert same, (name, key)
+                if isinstance(value, float):  # files keep seven digits
+                    assert float(theirs[key]) == pytest.approx(value, rel=1e-6)
+                else:
+                    assert theirs[key] == str(value)

@@ -4,6 +4,7 @@ from theory.bounds import cascade_bound, layer_bound, link_normalise, parallel_b
 from theory.checks import Check
 from theory.ensembles import Ensemble, bernoulli, correlated, gaussian, mixing, relu_filtered, uniform
 from theory.estimates import Estimate, Fit, clopper_pearson, fit_constant, quantile
+from theory.heldout import new_sample_bound, rate_bound, share_bound
 from theory.recovery import (
     least_samples,
     recovers,
@@ -11,6 +12,7 @@ from theory.recovery import (
     recovery_probability,
     recovery_samples,
 )
+from theory.sensitivity import bound_at, shares, slope, split
 from theory.trials import draw_trial, noisy_problem, recovery_trial
 from theory.uniqueness import Uniqueness, Verdict, uniqueness
 
@@ -22,6 +24,7 @@ __all__ = [
     "Uniqueness",
     "Verdict",
     "bernoulli",
+    "bound_at",
     "cascade_bound",
     "clopper_pearson",
     "correlated",
@@ -32,16 +35,22 @@ __all__ = [
     "least_samples",
     "link_normalise",
     "mixing",
+    "new_sample_bound",
     "noisy_problem",
     "parallel_bound",
     "posterior_bound",
     "quantile",
+    "rate_bound",
     "recovers",
     "recovery_check",
     "recovery_probability",
     "recovery_samples",
     "recovery_trial",
     "relu_filtered",
+    "share_bound",
+    "shares",
+    "slope",
+    "split",
     "uniform",
     "uniqueness",
 ]

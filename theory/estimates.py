@@ -10,6 +10,7 @@ import numpy as np
 
 from solvers.arrays import Array
 from solvers.errors import ProblemError
+from theory.heldout import rate_bound, share_bound
 
 
 class Estimate(NamedTuple):
@@ -49,13 +50,10 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> Es
     ProblemError
         If there are no trials, successes are not between 0 and the trials, or the confidence is not between 0 and 1.
     """
-    from scipy.stats import beta  # here, so that `import theory` stays light
-
     if not 0 <= successes <= trials or trials < 1:
         raise ProblemError(f"successes must be between 0 and the trials, at least 1; got {successes} of {trials}")
     tail = _tail(confidence)
-    low = float(beta.ppf(tail, successes, trials - successes + 1)) if successes else 0.0
-    high = float(beta.ppf(1 - tail, successes + 1, trials - successes)) if successes < trials else 1.0
+    low, high = 1 - rate_bound(trials - successes, trials, 1 - tail), rate_bound(successes, trials, 1 - tail)
     return Estimate(successes / trials, low, high)
 
 
@@ -84,13 +82,13 @@ def quantile(values: Sequence[float], q: float, confidence: float = 0.95) -> Est
     ProblemError
         If there are no values, one is negative or not a number, or q or the confidence is not between 0 and 1.
     """
-    from scipy.stats import binom
+    from scipy.stats import binom  # here, so that `import theory` stays light
 
     ordered, tail = _ordered(values), _tail(confidence)
     n, place = len(ordered), _place(len(ordered), q)
-    below, above = int(binom.ppf(tail, n, q)), int(binom.ppf(1 - tail, n, q)) + 1  # counted from 1
+    below = int(binom.ppf(tail, n, q))  # counted from 1
     low = float(ordered[below - 1]) if below else 0.0
-    return Estimate(float(ordered[place]), low, float(ordered[above - 1]) if above <= n else math.inf)
+    return Estimate(float(ordered[place]), low, share_bound(ordered, q, 1 - tail))
 
 
 def fit_constant(
