@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from theory import new_sample_bound, rate_bound
+from theory import rate_bound, share_bound
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Unseen:
     confidence : float
         With which each holds.
     error : float
-        With this probability the output of a new sample moves by at most this, ``||yhat - y||_2``; inf where there are too
-        few samples to say (``theory.new_sample_bound``).
+        A share of new samples as large as the confidence have outputs that move by at most this, ``||yhat - y||_2``; inf
+        where there are too few samples to say (``theory.share_bound``).
     relative_error : float
         The same of ``||yhat - y||_2 / ||y||_2``.
     changed : float or None
@@ -64,9 +64,10 @@ class Unseen:
         """Return a sentence."""
         said = f"held out, {self.samples} samples, {self.confidence:.0%} confidence: "
         if math.isfinite(self.error):
-            said += f"a new output moves by at most {self.relative_error:.4f} of its norm ({self.error:.4g})"
+            said += f"{self.confidence:.0%} of new outputs move by at most {self.relative_error:.4f} of their norm"
+            said += f" ({self.error:.4g})"
         else:
-            said += "too few samples to bound the error of a new one"
+            said += "too few samples to bound the errors of new ones"
         if self.changed is not None:
             said += f"; {self.changed:.2%} changed class, of new ones at most {self.changed_bound:.2%}"
         return said
@@ -96,8 +97,8 @@ def unseen(outputs: Tensor, wanted: Tensor, confidence: float) -> Unseen:
     return Unseen(
         samples=n,
         confidence=confidence,
-        error=new_sample_bound(errors.cpu().numpy(), confidence),
-        relative_error=new_sample_bound(relative.cpu().numpy(), confidence),
+        error=share_bound(errors.cpu().numpy(), confidence, confidence),
+        relative_error=share_bound(relative.cpu().numpy(), confidence, confidence),
         changed=None if changed is None else changed / n,
         changed_bound=None if changed is None else rate_bound(changed, n, confidence),
     )

@@ -261,7 +261,7 @@ def test_a_neuron_whose_slackness_is_broken_is_not_settled(random_layer):
     # A dual that stays below the prices of weights that are not 0: no price, sign or ceiling is exceeded.
     problem = LayerProblem.linear(*random_layer(0, 7, 4, 40), 0.2)
     solution = solve(problem, tol=1e-9)
-    layer = admm._linear(problem, np.float64, None, plan(problem, np.float64, None, gram=True))[1]
+    layer = admm._linear(problem, None, plan(problem, np.float64, None, gram=True))[1]
     tau = problem.epsilon / solution.certificate.ball_multiplier
     finish = _finish.Finish(layer, np.ones((7, 4)), problem.epsilon, solution.W, tau, np.ones(4, bool))
     pull = problem.X @ solution.dual.T

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from nettrim.data import mnist5k
 from nettrim.models import lenet300
@@ -74,3 +75,15 @@ def test_a_warm_start_from_one_backend_serves_another(problem, solutions, consis
     warm = solve(problem, "admm", tol=TOL, start=solutions["cvxpy"])
     assert warm.iterations <= solutions["admm"].iterations
     assert consistent(warm.certificate, solutions["reference"].certificate)
+
+
+@pytest.mark.parametrize("epsilon", [0.005, 0.01])
+def test_responses_that_hardly_differ_are_told_apart(epsilon):
+    # The last layer of an untrained network: its inputs are nearly collinear, so that the dual of a small ball is large, and
+    # of what cancels in its product with the inputs float32 leaves too little.
+    model, images = lenet300(), mnist5k().x_train[:500]
+    with torch.no_grad():
+        inputs = model[:5](images)
+    problem = LayerProblem.from_activations(inputs, model[5].weight, model[5].bias, epsilon, activation="linear")
+    assert problem.X.dtype == np.float32
+    assert solve(problem, tol=1e-3, max_iter=100).certificate.meets(1e-3)

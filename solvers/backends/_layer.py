@@ -8,6 +8,7 @@ import numpy as np
 
 from solvers.arrays import Array, Mask
 from solvers.backends import _kernels
+from solvers.backends._iteration import combine
 from solvers.backends._memory import ROWS
 from solvers.backends._neuron import LinearNeuron, Neuron
 from solvers.backends._reduced import Face
@@ -77,7 +78,7 @@ class GramLayer:
     Parameters
     ----------
     X : ndarray, shape (N, P)
-        Inputs in the working dtype.
+        Inputs in any dtype.
     Y : ndarray, shape (M, P)
         Responses.
     price : ndarray, shape (N, M)
@@ -108,7 +109,4 @@ class GramLayer:
 
     def dual(self, W: Array, tau: float, L: Array) -> None:
         """Write ``(W'X - Y) / tau`` to L."""
-        real = self.X.dtype.type
-        np.dot((W / tau).astype(real).T, self.X, out=L)
-        for begin in range(0, len(L), ROWS):
-            L[begin : begin + ROWS] -= self.Y[begin : begin + ROWS] * real(1 / tau)
+        combine(W / tau, self.X, 1 / tau, self.Y, L)

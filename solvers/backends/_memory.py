@@ -87,7 +87,7 @@ def plan(problem: LayerProblem, dtype: Any, limit: float | None, *, gram: bool, 
         Its memory exceeds the limit where not even one neuron fits.
     """
     N, M, P, size = problem.N, problem.M, problem.P, np.dtype(dtype).itemsize
-    copies = 0 if as_is(problem.X, dtype) else N * P * size
+    copies = 0 if gram or as_is(problem.X, dtype) else N * P * size
     targets = not gram and targets_as_is(problem, dtype)
     if not gram:
         copies += 0 if as_is(problem.active, np.bool_) else M * P

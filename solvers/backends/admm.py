@@ -120,7 +120,7 @@ def solve(
         Over-relaxation, between 0 and 2; at most 1.6 from iteration 500 on.
     dtype : {"float32", "float64"}, optional
         Working precision. Default: float32 where ``tol`` is 1e-4 or more, and ``tol`` times the relative radius over 4e-6;
-        else float64.
+        else float64. On a Gram matrix it is float64 whatever is asked.
     memory_limit : float, optional
         Bytes of memory that the solve may take beyond the problem's own arrays, which may be ``numpy.memmap``; by an
         estimate, for BLAS and the allocator keep memory of their own. Where it needs more, its (M, P) arrays, the dual that
@@ -143,9 +143,9 @@ def solve(
     # A violation that is allowed must be well over the rounding of the responses, else float32 cannot tell; nor can it at
     # radius 0, where multipliers may grow without limit.
     rough = judge.tol >= 1e-4 and judge.tol * problem.epsilon > FINEST * problem.norm
-    real = np.dtype(dtype or ("float32" if rough else "float64")).type
     # At radius 0 the squares of a Gram matrix would cost half the digits of the equations that must hold.
     gram = problem.activation == "linear" and problem.epsilon > 0
+    real = np.dtype("float64" if gram else dtype or ("float32" if rough else "float64")).type
     room = plan(problem, real, memory_limit, gram=gram, threads=blas_threads())
     if memory_limit is not None and room.memory > memory_limit:
         raise SolverError(
@@ -153,7 +153,7 @@ def solve(
             "or more, or state problems of fewer inputs or neurons"
         )
     _log.info("%d x %d layer, %d samples: %s", problem.N, problem.M, problem.P, room)
-    steps, layer = (_linear if gram else _relu)(problem, real, rho, room)
+    steps, layer = _linear(problem, rho, room) if gram else _relu(problem, real, rho, room)
     W, L = start_point(start, problem)
     if W is not None:
         steps.begin(W, L)
@@ -238,13 +238,13 @@ def _relu(problem: LayerProblem, real: Any, rho: float | None, room: Plan) -> tu
     return OnSamples(X, T, on, problem.epsilon, problem.penalty, rho, room), SampleLayer(X, T, on, price)
 
 
-def _linear(problem: LayerProblem, real: Any, rho: float | None, room: Plan) -> tuple[Iteration, Layer]:
+def _linear(problem: LayerProblem, rho: float | None, room: Plan) -> tuple[Iteration, Layer]:
     """Return the iteration and the layer on the Gram matrix of a layer that is active everywhere."""
     from solvers.backends._iteration import OnGram, moments
     from solvers.backends._kernels import mirror
     from solvers.backends._layer import GramLayer
 
-    X, Y = copied(problem.X, real, room), problem.Y
+    X, Y = problem.X, problem.Y
     lower, C, squares = moments(X, Y)
     G = mirror(lower.T)
     price = np.broadcast_to(problem.penalty, (problem.N, problem.M))
