@@ -221,12 +221,16 @@ def run_noise(cells: dict[Cell, list[float]], trials: int, seed: int, n_jobs: in
     path, sidecar = out / "recovery_noise.csv", out / "phase_transition.json"
     line = int(quantile(cells[Cell("gaussian", 1, N, s)], max(SHARES)).value)
     report, rows = json.loads(sidecar.read_text()), read(path)
-    there = {(int(row["P"]), float(row["epsilon"]), int(row["trials"])) for row in rows}
     sizes = {"95 % line": line, "twice the 95 % line": 2 * line}
     sizes |= {f"Theorem 3, mu = {mu:g}": recovery_samples(N, s, mu) for mu in (min(MUS), max(MUS))}
+    asked = {(name, P, epsilon, trials) for name, P in sizes.items() for epsilon in RADII}
+    there = {(row["samples"], int(row["P"]), float(row["epsilon"]), int(row["trials"])) for row in rows}
+    if not there <= asked:  # of other trials, which may have given another line
+        path.unlink()
+        there = set()
     for name, P in sizes.items():
         for epsilon in RADII:
-            if (P, epsilon, trials) in there:
+            if (name, P, epsilon, trials) in there:
                 continue
             started = time.perf_counter()
             row = noise_row(name, P, epsilon, trials, seed, n_jobs)

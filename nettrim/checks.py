@@ -45,21 +45,22 @@ def checks(
         A layer each, where its ceilings are 0; then the output, where the network is a chain whose layers are all trimmed.
         A promise of 0 (radius 0) is left out, for rounding alone would break it.
     """
-    rows = [_layer(job, outcomes[job.use.name], request) for job in plan.jobs if _stated(job, outcomes, request)]
+    rows = [
+        _layer(job, outcomes[job.use.name], request)
+        for place, job in enumerate(plan.jobs)
+        if _stated(job, outcomes, request, first=place == 0)
+    ]
     done = [outcomes[job.use.name] for job in plan.jobs]
     if plan.chain and all(outcome.status is Status.SOLVED for outcome in done):
         rows += _output(plan, trimmed, done, request, error, norm)
     return Checks(rows)
 
 
-def _stated(job: Job, outcomes: Mapping[str, Outcome], request: Request) -> bool:
+def _stated(job: Job, outcomes: Mapping[str, Outcome], request: Request, *, first: bool) -> bool:
     """Tell whether Proposition 1 speaks of a layer; behind trimmed ones its ceilings may be above 0."""
     outcome = outcomes[job.use.name]
-    return (
-        outcome.status is Status.SOLVED
-        and outcome.epsilon > 0
-        and (request.scheme == "parallel" or job.asked.activation == "linear")
-    )
+    own = request.scheme == "parallel" or first  # whether its inputs are the original ones
+    return outcome.status is Status.SOLVED and outcome.epsilon > 0 and (own or job.asked.activation == "linear")
 
 
 def _layer(job: Job, outcome: Outcome, request: Request) -> Check:

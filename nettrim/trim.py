@@ -100,9 +100,10 @@ def trim(
         What follows layers, by name, where tracing cannot tell.
     unfold : bool, optional
         Whether folded batch normalizations are taken apart again; else an Identity stands in their place.
-    holdout : Tensor, ndarray or pair of inputs and labels, optional
+    holdout : Tensor, ndarray, iterable of batches, or tuple of inputs and labels, optional
         Other samples, to which errors are reported too, and with labels the accuracy before and after. What they promise of
-        new samples, whatever their distribution, is in ``result.unseen``; they must have had no part in the training.
+        new samples, whatever their distribution, is in ``result.unseen``; for that they must be independent draws from it,
+        with no part in training, trimming or the choice of either.
     confidence : float, optional
         Of each of these promises, over 0 and below 1.
     backend : str, optional

@@ -1,6 +1,7 @@
 """What held-out samples promise of new ones: bounds on the error of a trimmed model, whatever the distribution.
 
-``theory.heldout`` says what is assumed: samples exchangeable with the new ones, which had no part in training or trimming.
+``theory.heldout`` says what is assumed: independent draws from the distribution of the new samples, with no part in
+training, trimming or the choice of either.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ class Unseen:
     confidence : float
         With which each holds.
     error : float
-        A share of new samples as large as the confidence have outputs that move by at most this, ``||yhat - y||_2``; inf
-        where there are too few samples to say (``theory.share_bound``).
+        Of the distribution of samples a share as large as the confidence have outputs that move by at most this,
+        ``||yhat - y||_2``; inf where there are too few samples to say (``theory.share_bound``).
     relative_error : float
         The same of ``||yhat - y||_2 / ||y||_2``.
     changed : float or None
         Share of the held-out samples whose largest output is another one than before; None where outputs are not ``(n, k)``
         with k of 2 or more.
     changed_bound : float or None
-        With this confidence no larger share of new samples changes its largest output (``theory.rate_bound``).
+        With this confidence a new sample changes its largest output with no larger probability (``theory.rate_bound``).
     """
 
     samples: int
@@ -91,8 +92,9 @@ def unseen(outputs: Tensor, wanted: Tensor, confidence: float) -> Unseen:
     n = len(outputs)
     before = wanted.double().reshape(n, -1)
     errors = torch.linalg.norm(outputs.reshape(n, -1) - before, dim=1)  # in float64, which before is
-    # Where an output was 0 any error is infinitely much of it, and none is none.
-    relative = torch.where(errors > 0, errors / torch.linalg.norm(before, dim=1), 0.0)
+    # Where an output was 0 any error is infinitely much of it, and none is none; where one overflows, so does the error.
+    relative = torch.where(errors == 0, 0.0, errors / torch.linalg.norm(before, dim=1))
+    errors, relative = (torch.nan_to_num(e, nan=math.inf, posinf=math.inf) for e in (errors, relative))
     changed = int((outputs.argmax(1) != wanted.argmax(1)).sum()) if wanted.ndim == 2 and wanted.shape[1] > 1 else None
     return Unseen(
         samples=n,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,8 +73,8 @@ def held_out(given: Any, confidence: float) -> HeldOut | None:
         raise ProblemError(f"confidence must be over 0 and below 1; got {confidence}")
     if given is None:
         return None
-    inputs, labels = given if isinstance(given, tuple | list) and len(given) == 2 else (given, None)
-    inputs = gather(inputs, max(len(inputs), 1), 0)  # all of them
+    inputs, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    inputs = gather(inputs, sys.maxsize, 0)  # all of them
     if labels is None:
         return HeldOut(inputs, None, confidence)
     labels = torch.as_tensor(np.asarray(labels))

@@ -42,7 +42,7 @@ class Certificate:
         Frobenius norm of the positive part of ``(W'X - V)_inactive``.
     response_error : float
         ``||ReLU(W'X) - Y||_F`` over all pairs; ``||W'X - Y||_F`` of a linear layer. At most epsilon where nothing is
-        violated and no ceiling is above 0 (Proposition 1).
+        violated and where the neuron is off Y is 0 and no ceiling above 0 (Proposition 1).
     ball_multiplier, ceiling_multiplier : float
         ``||L_active||_F`` and ``||L_inactive||_F`` of the feasible dual point. A unit of violation of either kind can
         lower the objective by no more than its multiplier; minus the first is the slope of the optimum in epsilon.

@@ -91,7 +91,7 @@ def test_a_link_normalized_network_is_the_network_scaled(seed):
     X = np.random.default_rng(seed).normal(size=(6, 20))
     size = np.prod([np.abs(W).sum() for W in weights])
     np.testing.assert_allclose(responses(scaled, X)[-1] * size, responses(weights, X)[-1], rtol=1e-9, atol=1e-9)
-    assert parallel_bound(scaled, [0.5, 0.25, 2.0], link_normalised=True) == 2.75
+    assert parallel_bound(scaled, [0.5, 0.25, 2.0], link_normalised=True) == pytest.approx(2.75, rel=1e-14)
     assert parallel_bound(scaled, [0.5, 0.25, 2.0]) == pytest.approx(2.75)
     assert cascade_bound(scaled, 0.5, [1.21, 1.44], link_normalised=True) == pytest.approx(0.5 * 1.1 * 1.2)
 
@@ -169,7 +169,11 @@ RAISED = LayerProblem.parallel(np.eye(3), np.ones((3, 2)), 0.1).replace(active=n
         (lambda: posterior_bound(WEIGHTS, [0.1, -1, 0.1]), "0 or more; got -1"),
         (lambda: posterior_bound(WEIGHTS, [0.1, float("nan"), 0.1]), "0 or more; got nan"),
         (lambda: posterior_bound(WEIGHTS, [0.1] * 3, norm="l1"), "'spectral' or 'frobenius'; got 'l1'"),
-        (lambda: posterior_bound([*WEIGHTS[:2], np.full((8, 5), np.inf)], [0.1] * 3), "layer 3 is not"),
+        (lambda: posterior_bound([*WEIGHTS[:2], np.full((8, 5), np.inf)], [0.1] * 3), "weights of layer 3 has 40 entries"),
+        (lambda: posterior_bound(WEIGHTS, [0.1, float("inf"), 0.1]), "finite numbers, 0 or more; got inf"),
+        (lambda: posterior_bound([np.eye(2), 1e200 * np.eye(2)], [0, 1], norm="frobenius"), "overflows"),
+        (lambda: posterior_bound([W.T for W in WEIGHTS], [0.1] * 3), "layer 2 must take the outputs .* Transposed?"),
+        (lambda: posterior_bound([np.ones((6, 9)), np.ones((11, 2))], [0.1] * 2), "11 inputs for 9 outputs"),
         (lambda: parallel_bound([np.ones(3)], [0.1]), r"layer 1 is not: shape \(3,\)"),
         (
             lambda: parallel_bound(WEIGHTS, [0.1] * 3, link_normalised=True),
@@ -186,6 +190,7 @@ RAISED = LayerProblem.parallel(np.eye(3), np.ones((3, 2)), 0.1).replace(active=n
         (lambda: cascade_bound(WEIGHTS, -0.1, [1.1] * 2), "0 or more; got -0.1"),
         (lambda: link_normalise([np.zeros((2, 2))]), "layer 1 is all zero"),
         (lambda: layer_bound(RAISED), "Proposition 1 needs ceilings of 0 or less"),
+        (lambda: layer_bound(RAISED.replace(V=0.0)), "Proposition 1 needs responses of 0 where the neuron is off"),
         (lambda: Check("output", "", 1.0, float("nan")), "promised must be 0 or more; got nan"),
         (lambda: Check("output", "", 1.0, 1.0, -1.0), "slack must be 0 or more; got -1"),
     ],

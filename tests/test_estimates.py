@@ -122,7 +122,7 @@ def test_bad_input_is_refused():
         with pytest.raises(ProblemError, match="a share between 0 and 1"):
             quantile([1.0], q)
     for values in ([], [-1.0], [math.nan], [[1.0]]):
-        with pytest.raises(ProblemError, match="values of at least one trial"):
+        with pytest.raises(ProblemError, match="must be numbers, 0 or more, at least one"):
             quantile(values, 0.5)
     with pytest.raises(ProblemError, match="at least one cell"):
         fit_constant({}, 0.5)

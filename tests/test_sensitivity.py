@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import LayerProblem, ProblemError, solve
+from solvers import LayerProblem, ProblemError, certify, solve
 from theory import bound_at, shares, slope, split
 
 TOL = 1e-6
@@ -35,6 +35,26 @@ def test_the_slope_is_what_finite_differences_say(seed, epsilon, linear):
     slack = 4 * TOL * before.objective / h
     assert backward - slack <= slope(here) <= forward + slack
     assert forward - backward < 0.1 * abs(slope(here))  # a bracket that says something
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.booleans(), st.floats(0.1, 10))
+def test_the_optimum_falls_with_the_radius_and_is_convex(seed, one, two, linear, factor):
+    problem = layer(seed, one, linear, N=5, M=2, P=30)
+    there = problem.replace(epsilon=two / one * problem.epsilon)
+    here, other = solved(problem), solved(there)
+    slack = 4 * TOL * max(here.objective, other.objective)
+    # Each tangent is under the other optimum, and slopes rise: of two radii the wider has the flatter one.
+    assert bound_at(problem, here, there.epsilon) <= other.objective + slack
+    assert bound_at(there, other, problem.epsilon) <= here.objective + slack
+    wide, narrow = (other, here) if two >= one else (here, other)
+    assert wide.objective <= narrow.objective + slack
+    assert slope(narrow) <= 0 and slope(wide) <= 0
+    # Both sides in other units: the optimum is homogeneous, its slope is a number without a unit.
+    scaled = problem.replace(Y=factor * problem.Y, epsilon=factor * problem.epsilon)
+    assert bound_at(scaled, solved(scaled), factor * there.epsilon) == pytest.approx(
+        factor * bound_at(problem, here, there.epsilon), abs=factor * slack * max(1.0, two / one)
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -115,6 +135,7 @@ PROBLEM = layer(0)
     [
         (lambda: bound_at(PROBLEM, solve(PROBLEM).certificate, -1.0), "0 or more; got -1"),
         (lambda: bound_at(PROBLEM, solve(PROBLEM).certificate, float("inf")), "finite"),
+        (lambda: slope(certify(PROBLEM, np.ones((12, 4)))), "no dual point"),
         (lambda: shares(PROBLEM, "same"), "'relative' or 'equal'; got 'same'"),
         (lambda: split(PROBLEM, [0.1]), "radii must be 4 finite numbers"),
         (lambda: split(PROBLEM, [0.1, 0.1, -0.1, 0.1]), "0 or more"),

@@ -28,7 +28,8 @@ def test_the_report_says_what_the_outputs_say():
     assert found.changed == changed / 300
     assert found.changed_bound == rate_bound(changed, 300, 0.9)
     assert found.changed < found.changed_bound < 1
-    assert str(found) in str(result).replace("\n", " ") or "90% confidence" in str(result)
+    assert str(found) in " ".join(str(result).split())
+    assert "300 samples, 90% confidence: 90% of new outputs move by at most" in str(found)
 
 
 def test_without_held_out_samples_nothing_is_promised(tmp_path):
@@ -57,6 +58,27 @@ def test_outputs_of_0_and_outputs_without_classes():
         assert found.changed is None and found.changed_bound is None
         assert found.error == pytest.approx(np.sqrt(np.prod(shape[1:])))
         assert "class" not in str(found)
+
+
+def test_an_output_that_overflows_is_infinitely_wrong():
+    wanted = torch.ones(100, 3)
+    outputs = wanted.clone()
+    outputs[0] = float("nan")
+    assert unseen(outputs, wanted, 0.9).error == 0  # one of a hundred
+    outputs[:] = float("nan")
+    found = unseen(outputs, wanted, 0.9)
+    assert found.error == found.relative_error == np.inf
+    other = samples(100)
+    other[3] = 3e38
+    assert np.isfinite(nettrim.trim(small(), samples(150), 0.3, holdout=other, confidence=0.5).unseen.error)
+
+
+def test_all_of_what_comes_in_batches_is_held_out():
+    other = samples(60, seed=2)
+    whole = nettrim.trim(small(), samples(150), 0.3, holdout=other).unseen
+    for batches in (other.split(25), list(other.split(30)), [(part, 0) for part in other.split(7)]):
+        assert nettrim.trim(small(), samples(150), 0.3, holdout=iter(batches)).unseen == whole
+    assert nettrim.trim(small(), samples(150), 0.3, holdout=list(other.split(30))).unseen == whole  # two: no labels
 
 
 def test_half_precision_is_measured_in_double():

@@ -8,12 +8,14 @@ rows are left out of the weights, but where it is said otherwise.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.arrays import to_array
 from solvers.errors import ProblemError
 from solvers.problem import LayerProblem
 
@@ -41,13 +43,15 @@ def layer_bound(problem: LayerProblem) -> float:
     Raises
     ------
     ProblemError
-        If a ceiling is above 0, where responses need not be 0.
+        If a ceiling is above 0 or a response is not 0 where the neuron is off.
     """
     if problem.activation == "relu" and bool((problem.V > 0).any(where=~problem.active)):
         raise ProblemError(
             "Proposition 1 needs ceilings of 0 or less where the neuron is off; this program has some above 0, as that of a "
             "cascade may have. certify(problem, W).response_error is the error itself"
         )
+    if problem.activation == "relu" and bool((problem.Y != 0).any(where=~problem.active)):
+        raise ProblemError("Proposition 1 needs responses of 0 where the neuron is off; this program has others there")
     return problem.epsilon
 
 
@@ -75,13 +79,12 @@ def parallel_bound(weights: Sequence[NDArray[Any]], epsilons: Sequence[float], *
     Raises
     ------
     ProblemError
-        If the two differ in length, a radius is negative or not a number, weights hold NaN or Inf, or the network is not
-        link-normalized where it should be.
+        If the two differ in length, a radius is negative or not finite, weights hold NaN or Inf or do not follow each
+        other, or the network is not link-normalized where it should be.
     """
     norms = [float(np.abs(W).sum(dtype=np.float64)) for W in _checked(weights)]
     if link_normalised:
         _check_normalised("Theorem 1", norms)
-        norms = [1.0] * len(norms)
     return _accumulate(epsilons, norms)
 
 
@@ -123,8 +126,8 @@ def cascade_bound(
     Raises
     ------
     ProblemError
-        If the lengths do not fit, a number is out of its range, weights hold NaN or Inf, or the network is not
-        link-normalized where it should be.
+        If the lengths do not fit, a number is out of its range, weights hold NaN or Inf or do not follow each other, or
+        the network is not link-normalized where it should be.
     """
     weights = _checked(weights)
     if len(gammas) != len(weights) - 1:
@@ -137,8 +140,9 @@ def cascade_bound(
     if kappa < 1 and len(weights) == 1:
         raise ProblemError(f"kappa={kappa} is of a last layer behind trimmed ones; there is one layer only")
     if link_normalised:
-        _check_normalised("Theorem 2", [float(np.abs(W).sum(dtype=np.float64)) for W in weights])
-        norms = [1.0] * len(gammas)
+        sizes = [float(np.abs(W).sum()) for W in weights]
+        _check_normalised("Theorem 2", sizes)
+        norms = sizes[1:]  # 1 up to rounding, and no less than the spectral or the Frobenius norm
     else:
         norms = [_norm(W, norm) for W in weights[1:]]
     return kappa * _accumulate([epsilon], [1.0]) * float(np.prod(np.sqrt(gammas))) * float(np.prod(norms))
@@ -168,7 +172,8 @@ def posterior_bound(weights_hat: Sequence[NDArray[Any]], errors: Sequence[float]
     Raises
     ------
     ProblemError
-        If the two differ in length, an error is negative or not a number, or weights hold NaN or Inf.
+        If the two differ in length, an error is negative or not finite, or weights hold NaN or Inf or do not follow each
+        other.
     """
     return _accumulate(errors, [_norm(W, norm) for W in _checked(weights_hat)])
 
@@ -204,13 +209,19 @@ def link_normalise(weights: Sequence[NDArray[Any]]) -> list[NDArray[np.float64]]
 
 
 def _checked(weights: Sequence[NDArray[Any]]) -> list[NDArray[np.float64]]:
-    """Return weights in float64, each a matrix of finite numbers."""
-    checked = [np.asarray(W, np.float64) for W in weights]
+    """Return weights in float64, each a matrix whose inputs are the outputs of the one before, and perhaps a bias."""
+    checked = [to_array(W, f"the weights of layer {number}").astype(np.float64) for number, W in enumerate(weights, 1)]
     if not checked:
         raise ProblemError("weights of at least one layer are needed; got none")
     for number, W in enumerate(checked, 1):
-        if W.ndim != 2 or 0 in W.shape or not np.isfinite(W).all():
-            raise ProblemError(f"weights must be (N, M) arrays of finite numbers; layer {number} is not: shape {W.shape}")
+        if W.ndim != 2 or 0 in W.shape:
+            raise ProblemError(f"weights must be (N, M) arrays; layer {number} is not: shape {W.shape}")
+    for number, (before, after) in enumerate(itertools.pairwise(checked), 2):
+        if after.shape[0] - before.shape[1] not in (0, 1):
+            raise ProblemError(
+                f"layer {number} must take the outputs of layer {number - 1}, and may have a bias row: it has "
+                f"{after.shape[0]} inputs for {before.shape[1]} outputs. Transposed? Weights are (inputs, outputs)"
+            )
     return checked
 
 
@@ -226,7 +237,8 @@ def _check_normalised(theorem: str, norms: Sequence[float]) -> None:
 def _norm(W: NDArray[np.float64], norm: Norm) -> float:
     if norm not in NORMS:
         raise ProblemError(f"norm must be 'spectral' or 'frobenius'; got {norm!r}")
-    return float(np.linalg.norm(W, NORMS[norm]))  # type: ignore[call-overload]
+    with np.errstate(over="ignore"):  # the bound is looked at for it
+        return float(np.linalg.norm(W, NORMS[norm]))  # type: ignore[call-overload]
 
 
 def _accumulate(errors: Sequence[float], norms: Sequence[float]) -> float:
@@ -235,7 +247,9 @@ def _accumulate(errors: Sequence[float], norms: Sequence[float]) -> float:
         raise ProblemError(f"one error a layer is needed; got {len(errors)} errors and {len(norms)} layers")
     total = 0.0
     for error, norm in zip(errors, norms, strict=True):
-        if not error >= 0:
-            raise ProblemError(f"errors and radii must be 0 or more; got {error}")
+        if not 0 <= error < np.inf:
+            raise ProblemError(f"errors and radii must be finite numbers, 0 or more; got {error}")
         total = error + norm * total
+    if not np.isfinite(total):
+        raise ProblemError("the bound overflows: errors or norms are too large for float64")
     return total

@@ -133,6 +133,9 @@ def mixing(rng: np.random.Generator, N: int, condition: float) -> Array:
 def relu_filtered(rng: np.random.Generator, N: int, P: int) -> Array:
     """Draw what a random ReLU layer of N inputs and N neurons gives: entries of 0 or more, dependent and not centered.
 
+    A filter before the layer in question. What that layer's own ReLU lets through, the samples at which its neuron is on, is
+    not centered either, whatever the ensemble.
+
     ``x = max(G'z, 0)``, z standard normal, the entries of G independent N(0, 2/N) and drawn once for all samples.
 
     Parameters

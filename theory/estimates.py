@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from solvers.arrays import Array
 from solvers.errors import ProblemError
-from theory.heldout import rate_bound, share_bound
+from theory.heldout import ordered, rank, rate_bound, share_bound
 
 
 class Estimate(NamedTuple):
@@ -84,11 +83,11 @@ def quantile(values: Sequence[float], q: float, confidence: float = 0.95) -> Est
     """
     from scipy.stats import binom  # here, so that `import theory` stays light
 
-    ordered, tail = _ordered(values), _tail(confidence)
-    n, place = len(ordered), _place(len(ordered), q)
+    least, tail = ordered(values), _tail(confidence)
+    n, place = len(least), _place(len(least), q)
     below = int(binom.ppf(tail, n, q))  # counted from 1
-    low = float(ordered[below - 1]) if below else 0.0
-    return Estimate(float(ordered[place]), low, share_bound(ordered, q, 1 - tail))
+    low = float(least[below - 1]) if below else 0.0
+    return Estimate(float(least[place]), low, share_bound(least, q, 1 - tail))
 
 
 def fit_constant(
@@ -103,7 +102,8 @@ def fit_constant(
 
     c is the geometric mean of ``P / (s log(N/s))``, which makes the sum of the squared ``log(P / (c s log(N/s)))`` least:
     relative errors count alike in every cell. The interval is between the quantiles of c over bootstrap resamples of the
-    trials of each cell (Efron, 1979). It is about chance alone; that the form itself fits only so well is the misfit.
+    trials of each cell (Efron, 1979): approximate, and somewhat narrow where the samples needed are small whole
+    numbers. It is about chance alone; that the form itself fits only so well is the misfit.
 
     Parameters
     ----------
@@ -136,14 +136,14 @@ def fit_constant(
     for (N, s), values in cells.items():
         if not 1 <= s < N:
             raise ProblemError(f"P = c s log(N/s) is about 1 <= s < N; got s={s}, N={N}")
-        ordered = _ordered(values)
-        n, place = len(ordered), _place(len(ordered), q)
-        if not 0 < ordered[0] <= ordered[place] < math.inf:
+        least = ordered(values)
+        n, place = len(least), _place(len(least), q)
+        if not 0 < least[0] <= least[place] < math.inf:
             raise ProblemError(f"at N={N}, s={s} a share {q:g} of the trials is not reached by a positive number of samples")
         size = math.log(s * math.log(N / s))
-        logs.append(math.log(ordered[place]) - size)
+        logs.append(math.log(least[place]) - size)
         picked = np.sort(rng.integers(0, n, (resamples, n)), axis=1)[:, place]
-        drawn.append(np.log(ordered[picked]) - size)
+        drawn.append(np.log(least[picked]) - size)
     center = float(np.mean(logs))
     spread = np.sort(np.exp(np.mean(drawn, axis=0)))
     low, high = (float(spread[_place(resamples, share)]) for share in (tail, 1 - tail))
@@ -156,15 +156,8 @@ def _tail(confidence: float) -> float:
     return (1 - confidence) / 2
 
 
-def _ordered(values: Sequence[float]) -> Array:
-    ordered = np.sort(np.asarray(values, np.float64))
-    if ordered.ndim != 1 or not len(ordered) or not (ordered >= 0).all():
-        raise ProblemError("the values of at least one trial are needed, none of them negative or NaN")
-    return ordered
-
-
 def _place(n: int, q: float) -> int:
     """Return where the q-quantile of n sorted values is: the first with at least ``q n`` values up to it."""
     if not 0 < q < 1:
         raise ProblemError(f"a quantile is that of a share between 0 and 1; got {q}")
-    return max(math.ceil(q * n - 1e-9) - 1, 0)  # in floats, 0.07 * 100 is more than 7
+    return max(rank(q * n) - 1, 0)

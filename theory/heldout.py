@@ -1,11 +1,14 @@
 """What held-out samples say of new ones, whatever their distribution.
 
-Nothing here is of Net-Trim's papers, whose bounds are about the calibration samples. The bounds need samples that are
-exchangeable with the new ones and that had no part in training, trimming or any choice between models; they assume nothing
-of the network or of the distribution. Order statistics: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World"
-(2005) for one new sample; Wilks, "Determination of Sample Sizes for Setting Tolerance Limits" (Annals of Mathematical
-Statistics, 1941) for a share of them. Counts: Clopper and Pearson, "The Use of Confidence or Fiducial Limits" (Biometrika,
-1934). The mean of an error without a known largest value has no such bound.
+Nothing here is of Net-Trim's papers, whose bounds are about the calibration samples. Samples must be independent draws from
+the distribution that new ones come from, with no part in training, trimming or any choice between models; nothing is assumed
+of the network or of the distribution. A share or a rate is of the distribution: a batch of new samples may have another by
+chance. For one new sample it is enough that all are exchangeable.
+
+Order statistics: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World" (2005) for one new sample; Wilks,
+"Determination of Sample Sizes for Setting Tolerance Limits" (Annals of Mathematical Statistics, 1941) for a share. Counts:
+Clopper and Pearson, "The Use of Confidence or Fiducial Limits" (Biometrika, 1934). The mean of an error without a known
+largest value has no such bound.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import numpy as np
 from solvers.arrays import Array
 from solvers.errors import ProblemError
 
-ROUNDING = 1e-9  # by which a product such as 0.95 * 20 may miss the whole number that it is
+ROUNDING = 1e-9  # by which a product such as 0.07 * 100 may miss the whole number that it is
 
 
 def new_sample_bound(errors: Any, confidence: float = 0.95) -> float:
@@ -44,10 +47,10 @@ def new_sample_bound(errors: Any, confidence: float = 0.95) -> float:
     ProblemError
         If the confidence is out of its range, or errors are none, negative or not numbers.
     """
-    ordered = _ordered(errors)
+    sizes = ordered(errors)
     _check("confidence", confidence)
-    place = math.ceil((len(ordered) + 1) * confidence - ROUNDING)
-    return float(ordered[place - 1]) if place <= len(ordered) else math.inf
+    place = rank((len(sizes) + 1) * confidence)
+    return float(sizes[place - 1]) if place <= len(sizes) else math.inf
 
 
 def share_bound(errors: Any, share: float = 0.95, confidence: float = 0.95) -> float:
@@ -78,11 +81,11 @@ def share_bound(errors: Any, share: float = 0.95, confidence: float = 0.95) -> f
     """
     from scipy.stats import binom  # here, so that `import theory` stays light
 
-    ordered = _ordered(errors)
+    sizes = ordered(errors)
     _check("share", share)
     _check("confidence", confidence)
-    place = int(binom.ppf(confidence, len(ordered), share)) + 1
-    return float(ordered[place - 1]) if place <= len(ordered) else math.inf
+    place = int(binom.ppf(confidence, len(sizes), share)) + 1
+    return float(sizes[place - 1]) if place <= len(sizes) else math.inf
 
 
 def rate_bound(count: int, n: int, confidence: float = 0.95) -> float:
@@ -115,11 +118,46 @@ def rate_bound(count: int, n: int, confidence: float = 0.95) -> float:
     return 1.0 if count == n else float(beta.ppf(confidence, count + 1, n - count))
 
 
-def _ordered(errors: Any) -> Array:
-    values = np.asarray(errors, np.float64)
-    if values.ndim != 1 or len(values) == 0 or not (values >= 0).all():
-        raise ProblemError(f"errors must be numbers, 0 or more, at least one; got an array of shape {values.shape}")
-    return np.sort(values)
+def ordered(values: Any) -> Array:
+    """Return numbers that are 0 or more, inf allowed, from the least to the largest.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        At least one.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Sorted, in float64.
+
+    Raises
+    ------
+    ProblemError
+        If there are none, or one is negative or NaN.
+    """
+    found = np.asarray(values, np.float64)
+    if found.ndim != 1 or len(found) == 0 or not (found >= 0).all():
+        raise ProblemError(
+            f"errors, and what trials need, must be numbers, 0 or more, at least one; got an array of shape {found.shape}"
+        )
+    return np.sort(found)
+
+
+def rank(count: float) -> int:
+    """Return a number of samples rounded up; in floats 0.07 * 100 is more than 7.
+
+    Parameters
+    ----------
+    count : float
+        Such as a share times a number.
+
+    Returns
+    -------
+    int
+        The least whole number that is not below it but by rounding.
+    """
+    return math.ceil(count - ROUNDING)
 
 
 def _check(name: str, value: float) -> None:

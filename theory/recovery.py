@@ -110,7 +110,7 @@ def recovery_check(N: int, mu: float, recovered: int, trials: int, *, confidence
     """
     promised = 1 - recovery_probability(N, mu)
     failures = clopper_pearson(trials - recovered, trials, confidence)
-    name = f"probability of failure, lower {confidence:.0%} limit of {trials - recovered} of {trials}"
+    name = f"probability of failure: lower end of the {confidence:.0%} interval, {trials - recovered} of {trials} failed"
     return Check(name, THEOREM, failures.low, promised)
 
 

@@ -16,7 +16,7 @@ from solvers.certificate import Certificate
 from solvers.errors import ProblemError
 from solvers.problem import LayerProblem
 
-Rule = Literal["relative", "equal"]
+Rule = Literal["equal", "relative"]
 ROUNDING = 1e-12  # by which squares of shares may sum to more than they should
 
 
@@ -36,7 +36,16 @@ def slope(certificate: Certificate) -> float:
     -------
     float
         In units of the objective over those of epsilon; 0 or less.
+
+    Raises
+    ------
+    ProblemError
+        If the certificate has no lower bound over 0 on an objective that is: it was made without a dual.
     """
+    if certificate.objective > 0 >= certificate.bound:
+        raise ProblemError(
+            "this certificate has no dual point, so it proves nothing of the slope; certify with one, or solve"
+        )
     return 0.0 - certificate.ball_multiplier
 
 
@@ -67,19 +76,19 @@ def bound_at(problem: LayerProblem, certificate: Certificate, epsilon: float) ->
     """
     if not (np.isfinite(epsilon) and epsilon >= 0):
         raise ProblemError(f"epsilon must be a finite number, 0 or more; got {epsilon}")
-    return max(0.0, certificate.bound + (epsilon - problem.epsilon) * slope(certificate))
+    return max(0.0, certificate.bound - (epsilon - problem.epsilon) * certificate.ball_multiplier)
 
 
-def shares(problem: LayerProblem, rule: Rule = "relative") -> Array:
+def shares(problem: LayerProblem, rule: Rule = "equal") -> Array:
     """Return a radius for each neuron, whose squares sum to ``epsilon^2``.
 
     Parameters
     ----------
     problem : LayerProblem
         A layer.
-    rule : {"relative", "equal"}, optional
-        In proportion to ``||(y_j)_active||_2``, so that every neuron has the relative radius of the layer; or the same for
-        all that are ever active. The others get 0: they need none.
+    rule : {"equal", "relative"}, optional
+        The same for all neurons that are ever active, which on trained layers costs the less by far; or in proportion to
+        ``||(y_j)_active||_2``, so that each has the relative radius of the layer. A neuron that is never active gets 0.
 
     Returns
     -------
