@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import statistics
 from collections import OrderedDict
 from pathlib import Path
 
@@ -223,6 +224,65 @@ def test_what_is_said_of_theorem_3_is_in_the_committed_rows():
     said = "{:.2f} times epsilon at the 95 % line, {:.2f} at twice as many samples and {:.2f} at Theorem 3's for mu = 2"
     names = ("95 % line", "twice the 95 % line", "Theorem 3, mu = 2")
     assert said.format(*(noise[name, "0.1"] for name in names)) in section
+
+
+BOUNDS = [
+    "Theorem 1, l1 norms",
+    "Theorem 1, from the errors reached, Frobenius norms",
+    "Theorem 1, from the errors reached, spectral norms",
+    "Theorem 2, Frobenius norms",
+    "Theorem 2, spectral norms",
+]
+NETWORKS = {"2-200-200-2": "spirals", "LeNet-300-100": "lenet300"}
+
+
+def test_the_bounds_are_those_of_the_committed_rows_and_hold_but_the_wrong_ones():
+    rows = csv_rows("tightness")
+    trims = {(row["network"], row["weights"], row["seed"], row["epsilon"], row["scheme"]) for row in rows}
+    assert len(trims) == 2 * 2 * 5 * 3 * 2 and {row["solved"] for row in rows} == {"True"}
+    right = [row for row in rows if "WRONG" not in row["source"]]
+    assert {row["holds"] for row in right} == {"True"}
+    section = " ".join(README.split("### The bounds, held", 1)[1].split("### ")[0].split())
+    assert f"{len(right)} of {len(right)} statements about {len(trims)} trims hold" in section
+    caught = [
+        [
+            row["network"] + row["weights"]
+            for row in rows
+            if row["source"].startswith(f"WRONG: {name}") and row["holds"] == "False"
+        ]
+        for name in ("Theorem 1", "Theorem 2")
+    ]
+    assert set(caught[0]) == set(caught[1]) == {"spiralstrained"}
+    assert f"{len(caught[0])} and {len(caught[1])} times of 15" in section
+    for cells in rows_of("### The bounds, held"):
+        name, weights = cells[0].split(", ")
+        key = NETWORKS[name], "random" if weights == "as born" else weights
+        ratios = [
+            statistics.median(
+                float(row["tightness"]) for row in rows if (row["network"], row["weights"], row["source"]) == (*key, source)
+            )
+            for source in BOUNDS
+        ]
+        assert cells[1:] == [f"{ratio:.1e}" if ratio < 1e-3 else f"{ratio:.3f}" for ratio in ratios]
+
+
+def test_what_is_said_of_held_out_images_and_of_the_radius_is_in_the_committed_rows():
+    section = " ".join(README.split("### The bounds, held", 1)[1].split("### ")[0].split())
+    draws = [row for row in csv_rows("heldout_coverage") if row["held"] == "1000"]
+    met = sum(float(row["within_share_bound"]) >= 0.95 for row in draws)
+    rate = sum(float(row["rate"]) <= float(row["rate_bound"]) for row in draws)
+    one = statistics.mean(float(row["within_new_sample_bound"]) for row in draws)
+    assert (
+        f"drawn {len(draws)} times" in section and f"held {met} and {rate} times" in section and f"with {one:.2%}" in section
+    )
+    costs = {
+        rule: [float(row["objective"]) - 1 for row in csv_rows("radius_split") if row["rule"] == rule]
+        for rule in ("equal", "relative")
+    }
+    for cost in costs.values():
+        assert f"{min(cost):.1%} to {max(cost):.1%}" in section
+    off = max(abs(float(row["slope"]) / float(row["central"]) - 1) for row in csv_rows("radius_slope"))
+    assert f"to {off:.0e}" in section
 
 
 CITED = ["admm_vs_reference", "conic_curve", "linear_vs_skglm", "scaling", "high_accuracy", "memory", "agreement"]
