@@ -293,3 +293,20 @@ def test_a_neuron_that_is_seldom_on_is_finished(seed, consistent):
     solution = solve(problem, throw=False, max_iter=120)
     assert solution.status is Status.SOLVED
     assert consistent(solution.certificate, solve(problem, "cvxpy", throw=False).certificate)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_quarter_of_the_neurons_tells_what_tau_all_of_them_need(random_layer, linear, seed):
+    state = LayerProblem.linear if linear else LayerProblem.parallel
+    problem = state(*random_layer(seed, 12, 48, 200), 0.2)
+    solution = solve(problem, tol=1e-8)
+    tau, room = problem.epsilon / solution.certificate.ball_multiplier, plan(problem, np.float64, None, gram=linear)
+    layer = admm._linear(problem, None, room)[1] if linear else admm._relu(problem, np.float64, None, room)[1]
+    price = np.ones((12, 48))
+    for wrong in (0.8, 1.3):  # a tau that is off, with the dual that goes with it
+        finish = _finish.Finish(layer, price, problem.epsilon, solution.W, wrong * tau, problem.active.any(axis=1))
+        L = solution.dual / wrong
+        left = finish._learn_tau(problem.X @ L.T, L, 1e-3)
+        assert left.sum() == 36 and all((face is None) == other for face, other in zip(finish.faces, left, strict=True))
+        assert finish.tau == pytest.approx(tau, rel=0.05)  # 12 of 48 neurons: where they stand for all, exactly

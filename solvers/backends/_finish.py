@@ -26,6 +26,9 @@ SHARE = 0.2  # of the tolerance, by which a neuron may miss its own conditions
 PROGRESS = 0.7  # of the best so far, which a round must come below, or settle neurons; two that do not end the finish
 SPARE = 0.01  # by which tau may leave what is known of it, for neurons that were not solved again are known roughly
 FEW = 16  # neurons that are not worth a pool of threads
+MANY = 32  # neurons of which some are solved first, to learn tau from
+SAMPLE = 4  # one of so many
+FAR = 1.5  # by which factor tau may move at what they say
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,7 +92,10 @@ class Finish:
             if iteration >= limit or not self.dirty.any() or stalled > 1:
                 break
             iteration += 1
-            self._solve_neurons(pull, L, judge.tol)
+            which = self.dirty
+            if which.sum() >= MANY and all(face is None for face in self.faces):
+                which = self._learn_tau(pull, L, judge.tol)
+            self._solve_neurons(which, pull, L, judge.tol)
             if all(face is None for face in self.faces):
                 break
             self._move_tau()
@@ -106,8 +112,26 @@ class Finish:
                     break
         return iteration, certificate
 
-    def _solve_neurons(self, pull: Array, L: Array, tol: float) -> None:
-        """Find the faces of the neurons that are not settled."""
+    def _learn_tau(self, pull: Array, L: Array, tol: float) -> Any:
+        """Solve some of the neurons, move tau by what they say, and return which are left: fewer are solved twice then.
+
+        The residuals of the iterate, ``tau L``, meet the ball. The share of their squares that is of these neurons is taken
+        for the share that they will have at the solution.
+        """
+        some = np.zeros_like(self.dirty)
+        some[np.flatnonzero(self.dirty)[::SAMPLE]] = True
+        self._solve_neurons(some, pull, L, tol)
+        solved = [face is not None and face.exact for face in self.faces]
+        squares = self.layer.squares_of(L)
+        share = float(squares[solved].sum()) / max(float(squares.sum()), 1e-300)
+        faces = [face for face in self.faces if face is not None and face.exact]
+        left, slope = share * self.epsilon**2 - sum(face.fixed for face in faces), sum(face.slope for face in faces)
+        if left > 0 and slope > 0:
+            self.tau = float(np.clip(np.sqrt(left / slope), self.tau / FAR, self.tau * FAR))
+        return self.dirty & ~some
+
+    def _solve_neurons(self, which: Any, pull: Array, L: Array, tol: float) -> None:
+        """Find the faces of some neurons."""
         allowed = SHARE * tol * self.epsilon / np.sqrt(len(self.faces))
 
         def solve(m: int) -> tuple[int, Face | None]:
@@ -115,7 +139,7 @@ class Finish:
             column = np.ascontiguousarray(pull[:, m], dtype=np.float64)
             return m, neuron.solve(self.tau, self.W[:, m].copy(), L[m], column, self.faces[m], SHARE * tol)
 
-        for m, face in over_threads(solve, np.flatnonzero(self.dirty).tolist(), self.threads):
+        for m, face in over_threads(solve, np.flatnonzero(which).tolist(), self.threads):
             self.faces[m] = face
 
     def _move_tau(self) -> None:

@@ -29,6 +29,9 @@ class Layer(Protocol):
     def dual(self, W: Array, tau: float, L: Array) -> None:
         """See to it that L holds the dual that goes with the weights."""
 
+    def squares_of(self, L: Array) -> Array:
+        """Return ``||l_on||^2`` of each neuron (M,)."""
+
 
 class SampleLayer:
     """A layer given by its samples.
@@ -71,6 +74,10 @@ class SampleLayer:
     def dual(self, W: Array, tau: float, L: Array) -> None:
         """Do nothing: L is written as the conditions are looked at."""
 
+    def squares_of(self, L: Array) -> Array:
+        """Return them, summed in float64."""
+        return np.array([np.square(row, where=on, out=np.zeros(len(row))).sum() for row, on in zip(L, self.on, strict=True)])
+
 
 class GramLayer:
     """A linear layer given by its Gram matrix; its samples are needed for the dual alone.
@@ -106,6 +113,10 @@ class GramLayer:
         residual = self.squares - kept + np.einsum("nm,nm->m", W, against)
         sums = np.stack([np.maximum(residual, 0.0), np.zeros_like(residual), (self.squares - kept) / tau], axis=1)
         return against / tau, sums
+
+    def squares_of(self, L: Array) -> Array:
+        """Return them; a linear layer is on everywhere."""
+        return np.array([np.square(row, dtype=np.float64).sum() for row in L])
 
     def dual(self, W: Array, tau: float, L: Array) -> None:
         """Write ``(W'X - Y) / tau`` to L."""

@@ -76,7 +76,8 @@ class Neuron:
         size, usable = np.abs(pull), self.price < np.inf
         rows = np.flatnonzero(usable & ((u != 0) | (size > NEAR_PRICE * self.price) | (self.price == 0)))
         rows = rows if len(rows) else np.flatnonzero(usable)[:1]
-        watched = np.setdiff1d(np.flatnonzero(usable & (size > WATCHED * self.price)), rows)
+        watched = usable & (size > WATCHED * self.price)
+        watched[rows] = False
         reduced = self._open(tau, rows, self._near(u, dual, int(MOST_COLUMNS * len(rows)) + 10))
         lam: Array = tau * np.maximum(dual[reduced.cols], 0.0)
         found = reduced.resume(u[rows], lam, face) if face is not None and face.exact else None
@@ -87,10 +88,10 @@ class Neuron:
             if found is None:
                 return None
             z = self._responses(found, tau)
-            late, more = self._late(watched, found, z, tau, slack), self._exceeded(z, reduced.cols)
+            late, more = self._late(np.flatnonzero(watched), found, z, tau, slack), self._exceeded(z, reduced.cols)
             if len(late) == 0 and len(more) == 0:
                 return found
-            watched = np.setdiff1d(watched, late)
+            watched[late] = False
             self._extend(reduced, late, more)
             weights: Array = _scatter(found.rows, found.weights(tau), len(u))[reduced.rows]
             lam = _scatter(found.cols, found.multipliers(tau), len(dual))[reduced.cols]

@@ -137,11 +137,11 @@ class Reduced:
         Face or None
             None where the steps did not end.
         """
-        member = np.isin(self.rows, face.rows)
+        member = _among(self.rows, face.rows)
         gradient = self.H @ u - self.h + self.X @ lam
         joins = ~member & (np.abs(gradient) > self.tau * self.price)
         sign = np.where(member, np.sign(u), np.where(joins, -np.sign(gradient), 0.0))
-        binding = np.isin(self.cols, face.cols) | (u @ self.X > self.v)
+        binding = _among(self.cols, face.cols) | (u @ self.X > self.v)
         return self._active_set(member | joins, sign, binding)
 
     def enter(self, u: Array, lam: Array, steps: int = ADMM_STEPS) -> Face | None:
@@ -256,3 +256,10 @@ class Reduced:
             ab -= cd @ Q
         _lapack.solve_half(factor, ab, transposed=True)
         return ab, cd
+
+
+def _among(which: Index, known: Index) -> Any:
+    """Tell which of some places are among others."""
+    mask = np.zeros(max(which.max(initial=-1), known.max(initial=-1)) + 1, bool)
+    mask[known] = True
+    return mask[which]
