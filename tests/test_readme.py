@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import nettrim
+import theory
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -283,6 +284,11 @@ def test_what_is_said_of_held_out_images_and_of_the_radius_is_in_the_committed_r
         assert f"{min(cost):.1%} to {max(cost):.1%}" in section
     off = max(abs(float(row["slope"]) / float(row["central"]) - 1) for row in csv_rows("radius_slope"))
     assert f"to {off:.0e}" in section
+
+
+def test_the_theorems_are_functions_of_theory():
+    named = {name for cells in rows_of("## The theorems") for name in re.findall("`([a-z_]+)`", cells[1])}
+    assert len(named) == 16 and named <= set(theory.__all__)
 
 
 CITED = ["admm_vs_reference", "conic_curve", "linear_vs_skglm", "scaling", "high_accuracy", "memory", "agreement"]
