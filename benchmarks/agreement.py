@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nettrim.data import load
-from nettrim.demo import trained
 from nettrim.layers import plain, read
+from nettrim.recipes import trained
 from solvers import LayerProblem, available, solve
 
 
@@ -25,7 +25,7 @@ from solvers import LayerProblem, available, solve
 def first_layer(data: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Train LeNet-300-100, once, and return its training images (784, n) and the weights (784, 300) of its first layer."""
     images = load(data)
-    model = trained(images)
+    model = trained("lenet300", images)
     return images.x_train.flatten(1).numpy().T, read(plain(model.get_submodule("1")))[0][:-1]
 
 

@@ -29,8 +29,9 @@ from benchmarks.setting import setting
 from nettrim import store
 from nettrim.cifar import cifar10
 from nettrim.data import Data
+from nettrim.evaluate import accuracy
 from nettrim.models import resnet20, separable
-from nettrim.train import accuracy, train
+from nettrim.train import train
 
 NETWORKS = {"resnet20": resnet20, "separable": separable}
 RECIPE: dict[str, Any] = {

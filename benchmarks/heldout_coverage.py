@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import rows
-from benchmarks.networks import trained
 from nettrim import trim
 from nettrim.data import load
+from nettrim.recipes import trained
 from theory import new_sample_bound, rate_bound, share_bound
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from nettrim.data import Data, load
-from nettrim.demo import trained
 from nettrim.models import lenet5
 from nettrim.program import layer_problems
+from nettrim.recipes import trained
 from nettrim.train import train
 from solvers import LayerProblem
 
@@ -24,7 +24,7 @@ LAYERS = {
 def network(name: str, images: Data, *, seed: int = 0) -> nn.Module:
     """Train LeNet-300-100 by the recipe of the demonstration, or LeNet-5 for two epochs."""
     if name == "lenet300":
-        return trained(images, seed=seed)
+        return trained(name, images, seed=seed)
     return train(lenet5(seed=seed), images.x_train, images.y_train, epochs=2, batch_size=200, seed=seed)
 
 

@@ -24,8 +24,8 @@ from torch import nn
 
 from benchmarks.real_layers import layer_problem, network
 from nettrim.data import Data, load
+from nettrim.evaluate import accuracy
 from nettrim.layers import plain, read, write
-from nettrim.train import accuracy
 from solvers import LayerProblem, Round, cascaded, certify, refit, reweighted
 
 LAYERS = {"lenet300-1": 0, "lenet300-2": 1}  # name in real_layers: place among the Linear layers

@@ -23,11 +23,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from benchmarks import rows
-from benchmarks.networks import trained as on_mnist
 from nettrim import TrimResult, trim
 from nettrim.data import load
+from nettrim.evaluate import accuracy
 from nettrim.models import lenet300, mlp
-from nettrim.train import accuracy, train
+from nettrim.recipes import trained as on_mnist
+from nettrim.train import train
 from solvers import warm_up
 from theory import Check
 

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from benchmarks.setting import setting
 from nettrim import trim
 from nettrim.data import load
+from nettrim.evaluate import accuracy
 from nettrim.store import to_json
-from nettrim.train import accuracy, train
+from nettrim.train import train
 
 
 class RowsOfAnImage(nn.Module):

@@ -1,6 +1,6 @@
 """What becomes of a whole network: accuracy against kept, by scheme, radius, sparsity or budget, over seeds.
 
-LeNet-300-100 or LeNet-5 trained on MNIST (``benchmarks.networks``), trimmed on unlabelled training images by each scheme at
+LeNet-300-100 or LeNet-5 trained on MNIST (``nettrim.recipes``), trimmed on unlabelled training images by each scheme at
 each radius, per-layer sparsity and budget that is asked; accuracy on the test images, errors held out there. Every row says
 how long all of it took, the recording of inputs included, and the largest resident set while its layers were retrained.
 
@@ -18,10 +18,10 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.networks import NETWORKS, trained
 from benchmarks.setting import setting
 from nettrim import TrimResult, trim
 from nettrim.data import Data, load
+from nettrim.recipes import NETWORKS, trained
 from nettrim.store import to_json
 from solvers import warm_up
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nettrim.errors import ModelError
+from nettrim.evaluate import evaluating
 from nettrim.layers import Layer
-from nettrim.train import evaluating
 
 BATCH = 500  # samples a forward pass
 

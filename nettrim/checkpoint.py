@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from nettrim.errors import ModelError
+from nettrim.fingerprint import fingerprint
 from nettrim.plan import Job, Plan
 from nettrim.request import Request
 from nettrim.retrain import Outcome
@@ -42,7 +41,7 @@ class Checkpoint:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        key, mark = _fingerprint(plan, request), self.folder / "trim.sha256"
+        key, mark = fingerprint(request.settings, plan.model, [plan.samples]), self.folder / "trim.sha256"
         if mark.exists() and mark.read_text().strip() != key:
             raise ModelError(
                 f"checkpoint {self.folder} holds layers of another model, of other samples or of another request; name "
@@ -101,15 +100,3 @@ def _load(path: Path) -> Outcome:
         facts = json.loads(str(saved["facts"]))
         W = [saved[f"W{g}"] for g in range(len(saved.files) - 1)]
     return Outcome(W=W, **facts | {"status": Status[facts["status"]]})
-
-
-def _fingerprint(plan: Plan, request: Request) -> str:
-    """Return a digest of all that the outcome depends on."""
-    digest = hashlib.sha256(json.dumps(request.settings, sort_keys=True, default=str).encode())
-    for name, value in plan.model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(
-            value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.ndim else str(value).encode()
-        )
-    digest.update(plan.samples.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

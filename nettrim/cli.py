@@ -5,35 +5,31 @@ Exit codes: 0 done, 1 error, 2 usage, 3 a layer missed its certificate (the outp
 
 from __future__ import annotations
 
-import importlib
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
 import nettrim
+from nettrim import cli_baselines, store
 from nettrim import demo as demonstration
-from nettrim import store
 from nettrim.errors import ModelError
+from nettrim.terminal import Json, Seed, built, log, show, tensors
 from solvers import kernel_cache, warm_up
 
 MISSED_CERTIFICATE = 3
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout instead of a table.")]
 Backend = Annotated[str, typer.Option(help="Solver: see `nettrim solvers`.")]
 Tol = Annotated[float, typer.Option(help="Tolerance of every certificate.")]
 Samples = Annotated[int, typer.Option(help="Unlabelled samples that calibrate the trim, at most.")]
-Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+
+app.command("baseline")(cli_baselines.baseline)
+app.command("baselines")(cli_baselines.baselines_there_are)
 
 
 def main() -> None:
@@ -41,7 +37,7 @@ def main() -> None:
     try:
         app()
     except nettrim.NetTrimError as error:
-        _log(f"error: {error}")
+        log(f"error: {error}")
         sys.exit(1)
 
 
@@ -75,10 +71,10 @@ def demo(
         backend=backend,
         tol=tol,
         seed=seed,
-        log=_log,
+        log=log,
     )
-    _log(f"wrote {out / 'report.json'} and {out / 'tradeoff.png'}")
-    _show(report, demonstration.table(report), as_json)
+    log(f"wrote {out / 'report.json'} and {out / 'tradeoff.png'}")
+    show(report, demonstration.table(report), as_json)
     _leave(report["solved"])
 
 
@@ -113,7 +109,7 @@ def trim(
     as_json: Json = False,
 ) -> None:
     """Trim a model of yours and write it back as safetensors."""
-    network = store.with_weights(_built(model), _tensors(weights), weights)
+    network = store.with_weights(built(model), tensors(weights), weights)
     result = nettrim.trim(
         network,
         _inputs(calibration),
@@ -139,8 +135,8 @@ def trim(
         strict=strict,
     )
     result.save(out)
-    _log(f"wrote {out / 'model.safetensors'} and {out / 'report.json'}")
-    _show(store.to_json(result), result.summary(), as_json)
+    log(f"wrote {out / 'model.safetensors'} and {out / 'report.json'}")
+    show(store.to_json(result), result.summary(), as_json)
     _leave(result.solved)
 
 
@@ -151,7 +147,7 @@ def solvers(as_json: Json = False) -> None:
     made = Table("backend", "state")
     for name in sorted(reasons):
         made.add_row(name, reasons[name] or "ready")
-    _show({name: {"available": not why, "reason": why or None} for name, why in sorted(reasons.items())}, made, as_json)
+    show({name: {"available": not why, "reason": why or None} for name, why in sorted(reasons.items())}, made, as_json)
 
 
 @app.command()
@@ -161,32 +157,7 @@ def warmup(as_json: Json = False) -> None:
     made = Table("backend", "seconds", caption=f"compiled kernels: {cache or 'not kept'}", caption_justify="left")
     for name, took in seconds.items():
         made.add_row(name, f"{took:.2f}")
-    _show({"seconds": seconds, "cache": cache}, made, as_json)
-
-
-def _built(where: str) -> nn.Module:
-    """Return what ``module:factory`` makes."""
-    module, _, factory = where.partition(":")
-    if not module or not factory:
-        raise typer.BadParameter(f"{where!r} is not module:factory, for example nettrim.models:lenet300")
-    sys.path.insert(0, "")  # a module beside the user, as python -m finds it
-    try:
-        made = getattr(importlib.import_module(module), factory)
-    except (ImportError, AttributeError) as error:
-        raise typer.BadParameter(f"{where!r} cannot be imported: {error}") from error
-    finally:
-        sys.path.remove("")
-    network = made()
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"{where} made a {type(network).__name__}, not a torch.nn.Module")
-    return network
-
-
-def _tensors(path: Path) -> dict[str, Any]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ModelError(f"{path} is not a safetensors file: {error}") from error
+    show({"seconds": seconds, "cache": cache}, made, as_json)
 
 
 def _inputs(path: Path) -> Any:
@@ -204,23 +175,10 @@ def _number(budget: str) -> float | str:
         return budget
 
 
-def _show(report: dict[str, Any], made: Any, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(report, indent=2, allow_nan=False))
-    else:
-        console = Console()
-        console.width = console.width if console.is_terminal else 140  # a file or a pipe has no width to respect
-        console.print(made)
-
-
 def _leave(solved: bool) -> None:
     if not solved:
-        _log("a layer missed its certificate and was kept dense")
+        log("a layer missed its certificate and was kept dense")
         raise typer.Exit(MISSED_CERTIFICATE)
-
-
-def _log(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 if __name__ == "__main__":

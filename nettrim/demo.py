@@ -7,50 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from torch import nn
 
 from nettrim import plots, store
-from nettrim.data import Data, load
+from nettrim.data import load
 from nettrim.errors import DataError
-from nettrim.models import lenet300
-from nettrim.train import accuracy, train
+from nettrim.evaluate import accuracy
+from nettrim.recipes import NETWORKS, trained
 from nettrim.trim import trim
 
 EPSILONS = (0.05, 0.1, 0.2, 0.3, 0.5)
-EPOCHS = {"mnist": 20, "mnist5k": 60}
-
-
-def trained(images: Data, *, epochs: int | None = None, seed: int = 0) -> nn.Module:
-    """Train LeNet-300-100 by the recipe of the demonstration and of the benchmarks.
-
-    Dropout and label smoothing leave margins that survive a relative error of some percent in the responses; the
-    radius is relative to a norm that the easy images dominate, and without such margins the hard ones are lost first.
-
-    Parameters
-    ----------
-    images : Data
-        MNIST, whole or in part.
-    epochs : int, optional
-        Passes over the training images; by default 20, or 60 for mnist5k.
-    seed : int, optional
-        Seed of weights and training.
-
-    Returns
-    -------
-    torch.nn.Module
-        The trained network.
-    """
-    return train(
-        lenet300(dropout=0.1, seed=seed),
-        images.x_train,
-        images.y_train,
-        epochs=epochs or EPOCHS[images.name],
-        batch_size=200,
-        learning_rate=2e-3,
-        weight_decay=1e-4,
-        label_smoothing=0.1,
-        seed=seed,
-    )
+EPOCHS = NETWORKS["lenet300"].epochs
 
 
 def run(
@@ -102,7 +68,7 @@ def run(
         raise DataError(f"the demonstration runs on {' or '.join(EPOCHS)}; got {data!r}")
     images = load(data)
     log(f"training LeNet-300-100 on {len(images.x_train)} images of {images.name}")
-    model = trained(images, epochs=epochs, seed=seed)
+    model = trained("lenet300", images, epochs=epochs, seed=seed)
     dense = accuracy(model, images.x_test, images.y_test)
     log(f"test accuracy {dense:.2%} on {len(images.x_test)} images")
     rows = []

@@ -9,3 +9,11 @@ class DataError(NetTrimError, ValueError):
 
 class ModelError(NetTrimError, ValueError):
     """A model, its calibration data or a saved result cannot be used as asked."""
+
+
+class MaskError(NetTrimError, ValueError):
+    """Masks do not fit their model, or cannot be made as asked."""
+
+
+class SettingError(NetTrimError, ValueError):
+    """A setting of a baseline is outside of what it may be."""

@@ -1,14 +1,16 @@
-"""One plain, seeded training loop (cross-entropy; Adam or SGD) and how accurate the outcome is. No pruning here."""
+"""One plain, seeded training loop (Adam or SGD) for every network of the package; masked weights stay at 0 in it."""
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
 
+from nettrim import masks as pruning
+from nettrim.augment import augmented
+from nettrim.masks import Masks
 from nettrim.progress import track
 
 
@@ -18,13 +20,19 @@ def train(
     labels: Tensor,
     *,
     epochs: int = 10,
+    steps: int | None = None,
     batch_size: int = 100,
     learning_rate: float = 1e-3,
     weight_decay: float = 0.0,
     label_smoothing: float = 0.0,
     momentum: float | None = None,
-    augment: bool = False,
+    schedule: Callable[[float], float] | None = None,
+    augment: bool | Callable[[Tensor, torch.Generator], Tensor] = False,
+    masks: Masks | None = None,
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None,
+    after_step: Callable[[int, nn.Module], object] | None = None,
     after_epoch: Callable[[int, nn.Module], object] | None = None,
+    label: str = "training",
     seed: int = 0,
 ) -> nn.Module:
     """Train a copy of ``model`` and return it in evaluation mode.
@@ -32,13 +40,16 @@ def train(
     Parameters
     ----------
     model : torch.nn.Module
-        Maps ``inputs`` to logits ``(n, n_classes)``. Left unchanged.
+        Maps ``inputs`` to logits ``(n, n_classes)``. Left unchanged; parameters that require no
+        gradient stay as they are in the copy too.
     inputs : torch.Tensor
         Samples ``(n, ...)``.
     labels : torch.Tensor
-        Class numbers ``(n,)``, int64.
+        Class numbers ``(n,)``, int64; with a ``loss`` of your own whatever it takes, a row a sample.
     epochs : int, optional
         Passes over the samples.
+    steps : int, optional
+        Steps of the optimizer in all, in place of ``epochs``; the last pass may be cut short.
     batch_size : int, optional
         Samples a step.
     learning_rate : float, optional
@@ -50,10 +61,23 @@ def train(
     momentum : float, optional
         If given, SGD with this Nesterov momentum in place of Adam; its step size rises on a line over the first fifth of the
         steps and falls on one to 0 (one cycle: Smith, Topin 2019).
-    augment : bool, optional
-        Whether every image of every step is flipped and shifted at random, as ``augmented`` does.
+    schedule : callable, optional
+        In place of the cosine or the cycle: maps the part of the steps that is done, in [0, 1), to a factor of
+        ``learning_rate``.
+    augment : bool or callable, optional
+        Whether every image of every step is flipped and shifted at random, as ``nettrim.augment.augmented`` does; or what is
+        done to the samples of every step, given them and a generator.
+    masks : dict, optional
+        Weights to be held at 0 (see ``nettrim.masks``).
+    loss : callable, optional
+        In place of cross-entropy: maps the model, the samples and the labels of a step to what is minimized.
+    after_step : callable, optional
+        Given the number of steps done and the model in training, after each. It draws nothing from torch's global generator;
+        weights that it changes are changed.
     after_epoch : callable, optional
         Given the number of epochs done and the model in training, after each; what it draws changes nothing here.
+    label : str, optional
+        Text left of the progress bar.
     seed : int, optional
         Seed of the order of the samples, of ``augment`` and of dropout; torch's global generator is left as it was.
 
@@ -65,141 +89,92 @@ def train(
     Raises
     ------
     ValueError
-        If there are no samples, inputs and labels differ in length, momentum is outside (0, 1), or inputs that are to be
-        augmented are no images.
+        If there are no samples, inputs and labels differ in length, momentum is outside (0, 1), a ``loss`` of your own is to
+        be smoothed, nothing requires a gradient, or inputs that are to be augmented are no images.
+    MaskError
+        If the masks do not fit the model.
     FloatingPointError
         If the loss stops being finite.
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise ValueError(f"train needs as many labels as inputs, at least one; got {len(inputs)} and {len(labels)}")
+    if loss is not None and label_smoothing:
+        raise ValueError("label_smoothing is part of the cross-entropy; a loss of your own has its own way to smooth")
     model = copy.deepcopy(model).train()
-    steps = max(epochs * math.ceil(len(inputs) / batch_size), 1)
-    optimizer, schedule = _stepping(model, steps, learning_rate, weight_decay, momentum)
-    order = torch.Generator().manual_seed(seed)
+    held = pruning.impose(model, masks or {})
+    an_epoch = math.ceil(len(inputs) / batch_size)
+    total = max(epochs * an_epoch, 1) if steps is None else steps
+    optimizer, stepping = _stepping(model, total, learning_rate, weight_decay, momentum, schedule)
+    move = augmented if augment is True else augment
+    order, step = torch.Generator().manual_seed(seed), 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout has no generator argument of its own
-        for epoch in track(range(epochs), "training"):
-            for batch in torch.randperm(len(inputs), generator=order).split(batch_size):
+        for epoch in track(range(epochs if steps is None else math.ceil(steps / an_epoch)), label):
+            for batch in torch.randperm(len(inputs), generator=order).split(batch_size)[: total - step]:
                 optimizer.zero_grad()
-                samples = augmented(inputs[batch], order) if augment else inputs[batch]
-                loss = F.cross_entropy(model(samples), labels[batch], label_smoothing=label_smoothing)
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch + 1}; lower learning_rate")
-                loss.backward()
+                samples = move(inputs[batch], order) if move else inputs[batch]
+                if loss is None:
+                    value = F.cross_entropy(model(samples), labels[batch], label_smoothing=label_smoothing)
+                else:
+                    value = loss(model, samples, labels[batch])
+                if not torch.isfinite(value):
+                    raise FloatingPointError(f"the loss is {value.item()} in epoch {epoch + 1}; lower learning_rate")
+                value.backward()
+                for weight, mask in held:  # no gradient: neither momentum nor decay can then move a weight from 0
+                    if weight.grad is not None:
+                        weight.grad.mul_(mask)
                 optimizer.step()
-                schedule.step()
+                stepping.step()
+                step += 1
+                if after_step is not None:
+                    after_step(step, model)
             if after_epoch is not None:
                 with torch.random.fork_rng(devices=[]):
                     after_epoch(epoch + 1, model)
     return model.eval()
 
 
-def augmented(images: Tensor, generator: torch.Generator, *, shift: int = 4) -> Tensor:
-    """Flip half of the images left to right and move each by a few pixels, what is uncovered mirroring what is inside.
+def constant(part: float) -> float:
+    """Keep the step size: a ``schedule``.
 
     Parameters
     ----------
-    images : torch.Tensor
-        Shape ``(n, channels, height, width)``; left unchanged.
-    generator : torch.Generator
-        Of the draws.
-    shift : int, optional
-        Pixels, at most, in each direction.
+    part : float
+        Of the steps that is done.
 
     Returns
     -------
-    torch.Tensor
-        Images of the same shape, each pixel of which is one of the image it comes from.
-
-    Raises
-    ------
-    ValueError
-        If these are no images of more than ``shift`` pixels in height and width.
+    float
+        1.
     """
-    if images.ndim != 4 or min(images.shape[2:]) <= shift:
-        raise ValueError(
-            f"augmenting takes images (n, channels, height, width) of more than {shift} pixels in height and width; got "
-            f"shape {tuple(images.shape)}"
-        )
-    n, channels, height, width = images.shape
-    down, right = torch.randint(2 * shift + 1, (2, n, 1), generator=generator)
-    rows, columns = down + torch.arange(height), right + torch.arange(width)  # (n, height), (n, width)
-    flipped = torch.rand(n, 1, generator=generator) < 0.5
-    columns = torch.where(flipped, columns.flip(1), columns)
-    padded = F.pad(images, (shift,) * 4, mode="reflect")
-    image, channel = torch.arange(n)[:, None, None, None], torch.arange(channels)[:, None, None]
-    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    return 1.0
 
 
 def _stepping(
-    model: nn.Module, steps: int, learning_rate: float, weight_decay: float, momentum: float | None
+    model: nn.Module,
+    steps: int,
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float | None,
+    schedule: Callable[[float], float] | None,
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """Return the optimizer, and what moves its step size."""
-    if momentum is None:
-        adam = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
-        return adam, torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-    if not 0.0 < momentum < 1.0:
+    moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not moved:
+        raise ValueError("no parameter of the model requires a gradient, so there is nothing to train")
+    if momentum is not None and not 0.0 < momentum < 1.0:
         raise ValueError(f"momentum must be between 0 and 1, or None for Adam; got {momentum}")
-    sgd = torch.optim.SGD(model.parameters(), learning_rate, momentum, weight_decay=weight_decay, nesterov=True)
+    optimizer: torch.optim.Optimizer
+    if momentum is None:
+        optimizer = torch.optim.Adam(moved, lr=learning_rate, weight_decay=weight_decay)
+        if schedule is None:
+            return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    else:
+        optimizer = torch.optim.SGD(moved, learning_rate, momentum, weight_decay=weight_decay, nesterov=True)
 
     def cycle(step: int) -> float:
         part = (step + 1) / (steps + 1)
         return min(part / 0.2, (1 - part) / 0.8)
 
-    return sgd, torch.optim.lr_scheduler.LambdaLR(sgd, cycle)
-
-
-def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int = 1000) -> float:
-    """Return the fraction of ``inputs`` whose largest logit is at the label.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Maps inputs to logits; evaluated as in evaluation mode, its own mode is restored.
-    inputs : torch.Tensor
-        Samples ``(n, ...)``.
-    labels : torch.Tensor
-        Class numbers ``(n,)``.
-    batch_size : int, optional
-        Samples a forward pass.
-
-    Returns
-    -------
-    float
-        Between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        If there are no inputs, or inputs and labels differ in length.
-    """
-    if len(inputs) == 0 or len(inputs) != len(labels):
-        raise ValueError(f"accuracy needs as many labels as inputs, at least one; got {len(inputs)} and {len(labels)}")
-    with evaluating(model):
-        pairs = zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
-        hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in pairs)
-    return hits / len(inputs)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Put a model in evaluation mode, without gradients, and give every module its own mode back afterwards.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Any model.
-
-    Yields
-    ------
-    torch.nn.Module
-        The model itself.
-    """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield model
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    factor = cycle if schedule is None else lambda step: schedule(step / steps)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nettrim.activations import forward, gather, survey
 from nettrim.checks import checks
 from nettrim.errors import ModelError
+from nettrim.evaluate import accuracy
 from nettrim.graph import LayerUse
 from nettrim.layers import find, read
 from nettrim.plan import Plan, drawn, reaching
@@ -22,7 +23,6 @@ from nettrim.report import LayerRow, TrimResult
 from nettrim.request import Request
 from nettrim.retrain import Outcome, response_error
 from nettrim.schemes import inputs
-from nettrim.train import accuracy
 from nettrim.unseen import Unseen, unseen
 from solvers import ProblemError, Status
 from theory import posterior_bound

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from nettrim.data import mnist5k
+from nettrim.evaluate import accuracy
 from nettrim.models import lenet300
-from nettrim.train import accuracy, train
+from nettrim.train import train
 from solvers import LayerProblem, Status, available, certify, solve
 
 TOL = 1e-5

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from nettrim.augment import augmented
 from nettrim.data import mnist5k
+from nettrim.evaluate import accuracy, evaluating
 from nettrim.models import lenet5, lenet300, mlp, resnet20, separable
-from nettrim.train import accuracy, augmented, evaluating, train
+from nettrim.train import train
 from tests.networks import samples, small
 
 

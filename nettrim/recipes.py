@@ -1,0 +1,129 @@
+"""Named networks and how each is trained on MNIST: the dense networks that all methods and studies begin with.
+
+Dropout and label smoothing leave margins that survive a relative error of some percent in the responses; the radius of a
+trim is relative to a norm that the easy images dominate, and without such margins the hard ones are lost first.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nettrim.data import Data
+from nettrim.errors import ModelError
+from nettrim.models import lenet5, lenet300
+from nettrim.train import train
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and how long it is trained.
+
+    Attributes
+    ----------
+    build : callable
+        Makes the network from a seed, with its initial weights.
+    epochs : mapping
+        Passes over the training images, by the name of the data set.
+    """
+
+    build: Callable[[int], nn.Module]
+    epochs: Mapping[str, int]
+
+
+NETWORKS = {
+    "lenet300": Recipe(lambda seed: lenet300(dropout=0.1, seed=seed), {"mnist": 20, "mnist5k": 60}),
+    "lenet5": Recipe(lambda seed: lenet5(seed=seed), {"mnist": 8, "mnist5k": 30}),
+}
+
+
+def born(name: str, *, seed: int = 0) -> nn.Module:
+    """Return a network with its initial weights.
+
+    Parameters
+    ----------
+    name : str
+        One of ``NETWORKS``.
+    seed : int, optional
+        Seed of the weights.
+
+    Returns
+    -------
+    torch.nn.Module
+        The network.
+
+    Raises
+    ------
+    ModelError
+        If no network is called so.
+    """
+    return _recipe(name).build(seed)
+
+
+def trained(name: str, data: Data, *, epochs: int | None = None, seed: int = 0, folder: Path | None = None) -> nn.Module:
+    """Return a network trained by its recipe: Adam from 2e-3 by a cosine to 0, label smoothing, a little l2, batches of 200.
+
+    Parameters
+    ----------
+    name : str
+        One of ``NETWORKS``; of a ``model`` of your own, any.
+    data : Data
+        MNIST, whole or in part; for a ``model`` of your own, what it takes.
+    model : torch.nn.Module, optional
+        A network of your own with its initial weights, left unchanged.
+    epochs : int, optional
+        Passes over the training images, in place of the recipe's; of a ``model`` of your own there is none.
+    seed : int, optional
+        Seed of weights and training.
+    folder : pathlib.Path, optional
+        Where the network is read from if it is there, and else put.
+
+    Returns
+    -------
+    torch.nn.Module
+        The trained network, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        If no network is called so, or its recipe does not know the data set and no epochs are given.
+    """
+    usual = _recipe(name).epochs if model is None or name in NETWORKS else {}
+    passes = epochs or usual.get(data.name)
+    if passes is None:
+        raise ModelError(f"there is no recipe for {name} on {data.name!r}: say how many epochs it is to be trained")
+    model = born(name, seed=seed) if model is None else copy.deepcopy(model)
+    extra = "" if passes == usual.get(data.name) else f"-{passes}"
+    path = None if folder is None else folder / f"{name}-{data.name}-{seed}{extra}.safetensors".replace(":", "-")
+    if path is not None and path.exists():
+        model.load_state_dict(load_file(path))
+        return model.eval()
+    model = train(
+        model,
+        data.x_train,
+        data.y_train,
+        epochs=passes,
+        batch_size=200,
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        label_smoothing=0.1,
+        label=f"training {name}",
+        seed=seed,
+    )
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        save_file(model.state_dict(), part)
+        part.replace(path)
+    return model
+
+
+def _recipe(name: str) -> Recipe:
+    if name not in NETWORKS:
+        raise ModelError(f"no network is called {name!r}; there are {', '.join(NETWORKS)}")
+    return NETWORKS[name]
