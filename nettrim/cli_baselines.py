@@ -22,7 +22,7 @@ def baseline(
     out: Annotated[Path, typer.Option(help="Folder for stages, network, masks and report.json.")] = Path("nettrim-baseline"),
     weights: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Trained weights, a safetensors file; else it is trained."),
+        typer.Option(exists=True, dir_okay=False, help="Weights of the network, a safetensors file."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Of training the dense network; else its recipe's.")] = None,
     seed: Seed = 0,

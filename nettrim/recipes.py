@@ -65,7 +65,15 @@ def born(name: str, *, seed: int = 0) -> nn.Module:
     return _recipe(name).build(seed)
 
 
-def trained(name: str, data: Data, *, epochs: int | None = None, seed: int = 0, folder: Path | None = None) -> nn.Module:
+def trained(
+    name: str,
+    data: Data,
+    *,
+    model: nn.Module | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> nn.Module:
     """Return a network trained by its recipe: Adam from 2e-3 by a cosine to 0, label smoothing, a little l2, batches of 200.
 
     Parameters
