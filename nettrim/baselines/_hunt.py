@@ -122,7 +122,6 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(settings)
     for name in ("rounds", "iterations", "every", "batch_size"):
         found[name] = _door.whole(name, found[name])
-    found["every"] = _door.whole("every", found["every"], 1, found["iterations"])
     found["rewind"] = _door.whole("rewind", found["rewind"], 0, found["iterations"] - 1)
     for name in ("reinits", "shuffles", "seed"):
         found[name] = _door.whole(name, found[name], 0)

@@ -96,7 +96,7 @@ def run(
     iterations : int, optional
         Steps of the optimizer from the initial weights to the end.
     every : int, optional
-        Steps from one look at the validation samples to the next.
+        Steps from one look at the validation samples to the next; the last look is at the end.
     batch_size : int, optional
         Samples a step.
     learning_rate : float, optional
