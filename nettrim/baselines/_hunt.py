@@ -106,14 +106,13 @@ def redrawn(model: nn.Module, seed: int) -> nn.Module:
     Where those of a layer were drawn alike and apart from one another, this is as good a draw as the first, whatever they
     were drawn from.
     """
-    model, generator, moved = copy.deepcopy(model), torch.Generator().manual_seed(seed), set()
+    model, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
     layers = (module for module in model.modules() if isinstance(module, LAYERS))
     with torch.no_grad():
         for parameter in (parameter for layer in layers for parameter in (layer.weight, layer.bias)):
-            if parameter is not None and id(parameter) not in moved:
+            if parameter is not None:  # shared ones are moved twice, which does no harm
                 order = torch.randperm(parameter.numel(), generator=generator)
                 parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
-                moved.add(id(parameter))
     return model
 
 
