@@ -67,6 +67,17 @@ def test_a_kernel_that_was_edited_is_compiled_again(fresh):
     assert edited(3) == 9 and hits(edited) == 0
 
 
+def test_a_kernel_whose_helper_was_edited_is_compiled_again(fresh, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    text = KERNEL.replace("@compiled()", "import helper\n\n@compiled(helper)").replace("2 * a", "helper.times(a)")
+    for factor in (2, 30):  # of another size: two edits may have the same date
+        (tmp_path / "helper.py").write_text(KERNEL.replace("double", "times").replace("2 * a", f"{factor} * a"))
+        monkeypatch.delitem(sys.modules, "helper", raising=False)
+        importlib.invalidate_caches()
+        kernel = fresh(text)
+        assert kernel(3) == 3 * factor and hits(kernel) == 0
+
+
 @pytest.mark.parametrize("ending", ["nbi", "nbc"])
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\0" + data])
 def test_a_damaged_file_is_named_and_replaced(fresh, ending, damage):

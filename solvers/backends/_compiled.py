@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numba
@@ -17,7 +19,20 @@ from numba.core.caching import FunctionCache
 
 
 class KernelCache(FunctionCache):  # type: ignore[misc]  # numba is not typed
-    """numba's cache of one function; what cannot be read is compiled and written again."""
+    """numba's cache of one function; what cannot be read is compiled and written again.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+    uses : sequence of module
+        Whose compiled functions it calls: these are part of what is kept, and numba looks at the function's own file only.
+    """
+
+    def __init__(self, function: Any, uses: Sequence[ModuleType] = ()) -> None:
+        super().__init__(function)
+        files = [Path(str(module.__file__)).stat() for module in uses]
+        self._cache_file._source_stamp = (self._cache_file._source_stamp, *((file.st_mtime, file.st_size) for file in files))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return what was compiled for a signature, None where there is nothing fit for use."""
@@ -41,11 +56,13 @@ class KernelCache(FunctionCache):  # type: ignore[misc]  # numba is not typed
             _warn(f"compiled kernels cannot be written to {self.cache_path} ({error.strerror}): to keep them")
 
 
-def compiled(**options: Any) -> Callable[[Any], Any]:
+def compiled(*uses: ModuleType, **options: Any) -> Callable[[Any], Any]:
     """Return ``numba.njit(cache=True, **options)``, except that it never fails for the cache.
 
     Parameters
     ----------
+    *uses : module
+        Whose compiled functions are called.
     **options
         Of ``numba.njit``. Callers write them in the file of their kernels, by whose date numba tells a cache that is out
         of date.
@@ -59,7 +76,7 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         kernel = numba.njit(**options)(function)
         try:
-            kernel._cache = KernelCache(function)  # as cache=True does, with a class of numba's
+            kernel._cache = KernelCache(function, uses)  # as cache=True does, with a class of numba's
         except RuntimeError:
             _warn("numba finds no folder to keep compiled kernels in, so that every process compiles them: to keep them")
         return kernel
