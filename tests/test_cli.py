@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import solvers
 from nettrim import load
-from solvers.backends import _kernels
+from solvers.backends import _kernels, _lapack, _sets
 from tests.networks import samples, small
 
 ROOT = Path(solvers.__file__).parent.parent
@@ -27,7 +27,12 @@ for dtype in (np.float32, np.float64):
         for tol in (1e-3, 1e-6):
             solve(make(*args), tol=tol, throw=False, max_iter=300)
 """
-KERNELS = {f"_kernels.{name}" for name, thing in vars(_kernels).items() if hasattr(thing, "py_func")}
+KERNELS = {
+    f"{module.__name__.split('.')[-1]}.{name}"
+    for module in (_kernels, _lapack, _sets)
+    for name, thing in vars(module).items()
+    if hasattr(thing, "py_func")
+}
 FACTORY = "from tests.networks import small\ndef number():\n    return 7\n"
 
 

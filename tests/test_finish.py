@@ -10,7 +10,9 @@ from solvers import LayerProblem, Status, certify, solve
 
 pytest.importorskip("numba")
 
-from solvers.backends import _finish, _kernels, _lapack, _neuron, _reduced, admm
+from numba.core.errors import TypingError
+
+from solvers.backends import _finish, _kernels, _lapack, _reduced, admm
 from solvers.backends._iteration import OnGram, OnSamples, gram
 from solvers.backends._memory import plan
 from solvers.backends._neuron import LinearNeuron, Neuron
@@ -58,8 +60,7 @@ def assert_optimal(problem, m, face, tau):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_neuron_meets_its_optimality_conditions(random_problem, kind, seed, monkeypatch):
-    monkeypatch.setattr(_neuron, "WATCHED", 1e-9)  # else the rows that seem far are left to the layer's own look
+def test_a_neuron_meets_its_optimality_conditions(random_problem, kind, seed):
     problem, W = random_problem(kind, seed, N=9, M=4, P=60)
     if kind == "cascade":  # of the parallel program above, with slack in the ceilings, so that its ball binds
         parallel, W = random_problem("parallel", seed, N=9, M=4, P=60)
@@ -154,13 +155,17 @@ def test_kernels_of_a_neuron(dtype):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((7, 23)).astype(dtype)
     rows, cols = np.array([1, 4, 5, 6, 0]), np.array([3, 7, 20])
-    u, r = rng.standard_normal(5), rng.standard_normal(3)
+    u = rng.standard_normal(5)
     exact = {"rtol": 0, "atol": 1e-12}  # float64 sums of some ten numbers of size 1
     np.testing.assert_array_equal(_kernels.take(X, rows, cols), X[np.ix_(rows, cols)].astype(np.float64))
     np.testing.assert_allclose(_kernels.respond(X, rows, u), u @ X[rows].astype(np.float64), **exact)
-    np.testing.assert_allclose(
-        _kernels.project_rows(X, rows, cols, r), X[np.ix_(rows, cols)].astype(np.float64) @ r, **exact
-    )
+    z = rng.standard_normal(23)
+    np.testing.assert_allclose(_kernels.project(X, rows, z), X[rows].astype(np.float64) @ z, **exact)
+    off, target = rng.random(23) < 0.5, rng.standard_normal(23)
+    residual, above = _kernels.offsets(X, rows, u, target, off)
+    offset = u @ X[rows].astype(np.float64) - target
+    np.testing.assert_allclose(residual, np.where(off, 0.0, offset), **exact)
+    np.testing.assert_allclose(above, np.where(off, np.maximum(offset, 0.0), 0.0), **exact)
     g, T = rng.standard_normal((2, 4, 23)).astype(dtype)
     on, sums, tau = rng.random((4, 23)) < 0.5, np.empty((4, 3)), dtype(0.5)
     L = g.copy()
@@ -173,13 +178,29 @@ def test_kernels_of_a_neuron(dtype):
     np.testing.assert_allclose(sums[:, 2], -(L * T).sum(axis=1), rtol=0, atol=1e4 * np.finfo(dtype).eps)
 
 
-def test_lapack_without_the_lock():
+@pytest.mark.parametrize("samples", [1, 5, 256, 600])
+def test_gram_matrices_in_blocks(samples):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((7, 700)).astype(np.float32)
+    rows, more, on = np.array([1, 4, 5, 0]), np.array([2, 6]), np.sort(rng.permutation(700)[:samples]).astype(np.uint32)
+    y, whole = rng.standard_normal(samples), X.astype(np.float64)[:, on]
+    exact = {"rtol": 0, "atol": 1e-11}  # float64 sums of some hundred numbers of size 1
+    H, h = _kernels.grams(X, rows, on, y)
+    np.testing.assert_allclose(H, whole[rows] @ whole[rows].T, **exact)
+    np.testing.assert_allclose(h, whole[rows] @ y, **exact)
+    cross, h = _kernels.cross_grams(X, rows, more, on, y)
+    np.testing.assert_allclose(cross, whole[more] @ whole[rows].T, **exact)
+    np.testing.assert_allclose(h, whole[more] @ y, **exact)
+
+
+def test_lapack_in_compiled_code():
     rng = np.random.default_rng(0)
     half = rng.standard_normal((5, 8))
     A, rows = half @ half.T, rng.standard_normal((3, 5))
     factor, whole, lower, upper = A.copy(), rows.copy(), rows.copy(), rows.copy()
     assert _lapack.cholesky(factor) and _lapack.solve(factor, whole)
-    assert _lapack.solve_half(factor, lower, transposed=False) and _lapack.solve_half(factor, upper, transposed=True)
+    _lapack.solve_half(factor, lower, False)
+    _lapack.solve_half(factor, upper, True)
     L = np.linalg.cholesky(A)
     exact = {"rtol": 1e-9, "atol": 1e-12}  # the condition of A is some tens
     np.testing.assert_allclose(np.triu(factor), L.T, **exact)
@@ -189,8 +210,13 @@ def test_lapack_without_the_lock():
     assert _lapack.invert(factor)
     np.testing.assert_allclose(_kernels.mirror(factor), np.linalg.inv(A), **exact)
     assert not _lapack.cholesky(-np.eye(3))
+    outer, inner = np.ones((5, 5)), np.ones((8, 8))
+    _lapack.add_square(half, 2.0, outer)
+    _lapack.add_inner_square(half, 2.0, inner)
+    np.testing.assert_allclose(np.triu(outer), np.triu(1 + 2 * A), **exact)
+    np.testing.assert_allclose(np.triu(inner), np.triu(1 + 2 * half.T @ half), **exact)
     for bad in (np.eye(3, dtype=np.float32), np.asfortranarray(half @ half.T)[:, ::-1]):
-        with pytest.raises(TypeError, match="C-contiguous float64"):
+        with pytest.raises(TypingError, match="C-contiguous float64"):
             _lapack.cholesky(bad)
 
 

@@ -1,7 +1,8 @@
-"""SciPy's LAPACK without the interpreter lock, which ``scipy.linalg.lapack`` holds: neurons are solved in threads.
+"""SciPy's BLAS and LAPACK for compiled code: the parts of a neuron's program then run for long without the interpreter lock.
 
-The functions are those that SciPy exports to Cython, called through ctypes, which lets the lock go. Matrices are
-C-contiguous float64 and right-hand sides are rows: to LAPACK, which reads columns, both are what it expects.
+The functions are those that SciPy exports to Cython. Their addresses differ from process to process, so that compiled code,
+which is kept on disk, refers to them by names, which are told to LLVM here. Matrices are C-contiguous float64 and right-hand
+sides are rows: to LAPACK, which reads columns, both are what it expects.
 """
 
 from __future__ import annotations
@@ -9,111 +10,116 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import numpy as np
-from scipy.linalg import cython_lapack
+from numba import types
+from numba.core import cgutils, codegen
+from numba.core.cgutils import ir
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+from scipy.linalg import cython_blas, cython_lapack
 
-from solvers.arrays import Array
+from solvers.backends._compiled import compiled
+
+_jit = compiled(nogil=True)
+
+# Numbers go by pointers to eight bytes. The lower half serves a LAPACK of four-byte integers, the lowest byte is the letter
+# of a flag (little-endian).
+LOWER, LEFT, TRANSPOSED, PLAIN = (ord(letter) for letter in "LLTN")
 
 
-def _function(name: str, arguments: int) -> Any:
-    """Return an exported function; every argument of LAPACK's is a pointer."""
+def _routine(module: Any, name: str, *, tells: bool = False) -> Any:
+    """Return a routine for compiled code; it takes numbers and arrays, and gives LAPACK's ``info`` where there is one."""
+    symbol = f"nettrim_{name}"
+    codegen.ll.add_symbol(symbol, _address(module.__pyx_capi__[name]))
+
+    @intrinsic  # type: ignore[untyped-decorator]  # numba is not typed
+    def call(context: Any, *arguments: Any) -> Any:
+        for kind in arguments:
+            if isinstance(kind, types.Array):
+                if kind.dtype != types.float64 or kind.layout != "C" or not kind.mutable:
+                    raise TypingError(f"{name} works in place on C-contiguous float64 arrays; got {kind}")
+            elif kind not in (types.float64, types.int64) and not isinstance(kind, types.IntegerLiteral):
+                raise TypingError(f"{name} takes int64, float64 and arrays; got {kind}")
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            kinds, pointers = signature.args[0], []
+            for k, kind in enumerate(kinds):
+                value = builder.extract_value(values[0], k)
+                if isinstance(kind, types.Array):
+                    pointer = context.make_array(kind)(context, builder, value).data
+                else:
+                    to = types.float64 if kind == types.float64 else types.int64
+                    pointer = cgutils.alloca_once_value(builder, context.cast(builder, value, kind, to))
+                pointers.append(builder.bitcast(pointer, cgutils.voidptr_t))
+            info = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(64), 0))
+            pointers += [builder.bitcast(info, cgutils.voidptr_t)] if tells else []
+            shape = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t] * len(pointers))
+            builder.call(cgutils.get_or_insert_function(builder.module, shape, symbol), pointers)
+            return builder.load(info)
+
+        return types.int64(types.BaseTuple.from_types(arguments)), generate
+
+    return call
+
+
+def _address(capsule: Any) -> int:
+    """Return where an exported function is."""
     api = ctypes.pythonapi
     api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
     api.PyCapsule_GetPointer.restype, api.PyCapsule_GetPointer.argtypes = (
         ctypes.c_void_p,
         [ctypes.py_object, ctypes.c_char_p],
     )
-    capsule = cython_lapack.__pyx_capi__[name]
-    address = api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule))
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
+    return int(api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule)))
 
 
-_dpotrf, _dpotri = _function("dpotrf", 5), _function("dpotri", 5)
-_dtrtrs, _dpotrs = _function("dtrtrs", 10), _function("dpotrs", 8)
-_LOWER, _PLAIN, _TRANSPOSED = (ctypes.c_char(c) for c in (b"L", b"N", b"T"))
+_dpotrf, _dpotri = _routine(cython_lapack, "dpotrf", tells=True), _routine(cython_lapack, "dpotri", tells=True)
+_dpotrs = _routine(cython_lapack, "dpotrs", tells=True)
+_dtrsm, _dsyrk = _routine(cython_blas, "dtrsm"), _routine(cython_blas, "dsyrk")
 
 
-def cholesky(A: Array) -> bool:
+@_jit
+def cholesky(A):  # type: ignore[no-untyped-def]
     """Factor a symmetric matrix in place, ``A = LL'``, and tell whether it is positive definite.
 
-    Parameters
-    ----------
-    A : ndarray, shape (n, n)
-        Left with L' in its upper triangle.
-
-    Returns
-    -------
-    bool
-        False where no factor exists; A is spoilt then.
+    The upper triangle is read, and left with L'; where no factor exists it is spoilt.
     """
-    return _call(_dpotrf, [_LOWER], A, [])
+    n = len(A)
+    return n == 0 or _dpotrf(LOWER, n, A, n) == 0
 
 
-def invert(factor: Array) -> bool:
-    """Replace a factor of ``cholesky`` by the upper triangle of the inverse.
-
-    Parameters
-    ----------
-    factor : ndarray, shape (n, n)
-        Changed in place.
-
-    Returns
-    -------
-    bool
-        False where the factor is singular.
-    """
-    return _call(_dpotri, [_LOWER], factor, [])
+@_jit
+def invert(factor):  # type: ignore[no-untyped-def]
+    """Replace a factor of ``cholesky`` by the upper triangle of the inverse, and tell whether there is one."""
+    n = len(factor)
+    return n == 0 or _dpotri(LOWER, n, factor, n) == 0
 
 
-def solve(factor: Array, rows: Array) -> bool:
-    """Replace each row b by ``(LL')^-1 b``.
-
-    Parameters
-    ----------
-    factor : ndarray, shape (n, n)
-        Of ``cholesky``.
-    rows : ndarray, shape (k, n)
-        Changed in place.
-
-    Returns
-    -------
-    bool
-        Whether LAPACK took it.
-    """
-    return _call(_dpotrs, [_LOWER], factor, [rows])
+@_jit
+def solve(factor, rows):  # type: ignore[no-untyped-def]
+    """Replace each row b by ``(LL')^-1 b``, and tell whether LAPACK took it."""
+    n = len(factor)
+    return n == 0 or _dpotrs(LOWER, n, len(rows), factor, n, rows, n) == 0
 
 
-def solve_half(factor: Array, rows: Array, *, transposed: bool) -> bool:
-    """Replace each row b by ``L^-1 b``, or by ``L'^-1 b``.
-
-    Parameters
-    ----------
-    factor : ndarray, shape (n, n)
-        Of ``cholesky``.
-    rows : ndarray, shape (k, n)
-        Changed in place.
-    transposed : bool
-        Which of the two.
-
-    Returns
-    -------
-    bool
-        False where the factor is singular.
-    """
-    return _call(_dtrtrs, [_LOWER, _TRANSPOSED if transposed else _PLAIN, _PLAIN], factor, [rows])
+@_jit
+def solve_half(factor, rows, transposed):  # type: ignore[no-untyped-def]
+    """Replace each row b by ``L^-1 b``, or by ``L'^-1 b``."""
+    n = len(factor)
+    if n > 0 and len(rows) > 0:
+        _dtrsm(LEFT, LOWER, TRANSPOSED if transposed else PLAIN, PLAIN, n, len(rows), 1.0, factor, n, rows, n)
 
 
-def _call(function: Any, flags: list[Any], A: Array, rows: list[Array]) -> bool:
-    for array in (A, *rows):
-        if array.dtype != np.float64 or not array.flags.c_contiguous or not array.flags.writeable:
-            raise TypeError("LAPACK works in place on C-contiguous float64 arrays")
-    if len(A) == 0:
-        return True
-    # Eight bytes serve a LAPACK of four-byte integers too, which reads and writes the lower half (little-endian).
-    n, info = ctypes.c_int64(len(A)), ctypes.c_int64(0)
-    sizes = [n, *(ctypes.c_int64(len(B)) for B in rows)]
-    arguments: list[Any] = [ctypes.byref(value) for value in (*flags, *sizes)]
-    for array in (A, *rows):
-        arguments += [array.ctypes.data, ctypes.byref(n)]
-    function(*arguments, ctypes.byref(info))
-    return info.value == 0
+@_jit
+def add_square(A, weight, C):  # type: ignore[no-untyped-def]
+    """Add ``weight AA'`` to the upper triangle of C."""
+    n, k = A.shape
+    if n > 0 and k > 0:
+        _dsyrk(LOWER, TRANSPOSED, n, k, weight, A, k, 1.0, C, n)
+
+
+@_jit
+def add_inner_square(A, weight, C):  # type: ignore[no-untyped-def]
+    """Add ``weight A'A`` to the upper triangle of C."""
+    k, n = A.shape
+    if n > 0 and k > 0:
+        _dsyrk(LOWER, PLAIN, n, k, weight, A, n, 1.0, C, n)

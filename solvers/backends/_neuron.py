@@ -14,17 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from solvers.arrays import Array, blocks
+from solvers.arrays import Array
 from solvers.backends import _kernels
 from solvers.backends._reduced import ADMM_STEPS, Face, Index, Reduced
 
-# Which rows enter at once, and which are looked at again before the neuron is left: fractions of the price of |X L'|.
-NEAR_PRICE, WATCHED = 0.8, 0.4
+NEAR_PRICE = 0.8  # fraction of the price of |X L'| above which a row enters at once
 NEAR_CEILING = 0.1  # distance to the ceiling, in root mean squares of the responses, within which a column enters at once
 MOST_COLUMNS = 1.5  # columns at first, over rows
 EXTENSIONS = 6
 PATIENCE = 8  # times the ADMM steps, for a neuron whose sets did not settle in an earlier round
-COLUMNS = 256  # samples at a time in a Gram matrix: some megabytes, and long enough for BLAS
 
 
 class Neuron:
@@ -45,7 +43,8 @@ class Neuron:
     """
 
     def __init__(self, X: Array, on: Any, target: Array, price: Array, allowed: float) -> None:
-        self.X, self.on, self.off, self.price, self.allowed = X, np.flatnonzero(on), ~on, price, allowed
+        self.X, self.off, self.price, self.allowed = X, ~on, price, allowed
+        self.on: Index = np.flatnonzero(on).astype(np.uint32)  # unsigned: compiled code asks of any other if it is below 0
         self.target: Array = target.astype(np.float64)
         self.y = self.target[self.on]
         self.squared = float(self.y @ self.y)
@@ -73,11 +72,10 @@ class Neuron:
         Face or None
             Not exact where the sets could not be settled; None where nothing could be said.
         """
-        size, usable = np.abs(pull), self.price < np.inf
-        rows = np.flatnonzero(usable & ((u != 0) | (size > NEAR_PRICE * self.price) | (self.price == 0)))
-        rows = rows if len(rows) else np.flatnonzero(usable)[:1]
-        watched = usable & (size > WATCHED * self.price)
-        watched[rows] = False
+        others = self.price < np.inf
+        rows = np.flatnonzero(others & ((u != 0) | (np.abs(pull) > NEAR_PRICE * self.price) | (self.price == 0)))
+        rows = rows if len(rows) else np.flatnonzero(others)[:1]
+        others[rows] = False
         reduced = self._open(tau, rows, self._near(u, dual, int(MOST_COLUMNS * len(rows)) + 10))
         lam: Array = tau * np.maximum(dual[reduced.cols], 0.0)
         found = reduced.resume(u[rows], lam, face) if face is not None and face.exact else None
@@ -87,11 +85,10 @@ class Neuron:
         for _ in range(EXTENSIONS):
             if found is None:
                 return None
-            z = self._responses(found, tau)
-            late, more = self._late(np.flatnonzero(watched), found, z, tau, slack), self._exceeded(z, reduced.cols)
+            late, more = self._violated(np.flatnonzero(others), reduced.cols, found, tau, slack)
             if len(late) == 0 and len(more) == 0:
                 return found
-            watched[late] = False
+            others[late] = False
             self._extend(reduced, late, more)
             weights: Array = _scatter(found.rows, found.weights(tau), len(u))[reduced.rows]
             lam = _scatter(found.cols, found.multipliers(tau), len(dual))[reduced.cols]
@@ -99,22 +96,14 @@ class Neuron:
         return found
 
     def _open(self, tau: float, rows: Index, cols: Index) -> Reduced:
-        H, h = np.zeros((len(rows), len(rows))), np.zeros(len(rows))
-        for part in blocks(len(self.on), COLUMNS):
-            A = _kernels.take(self.X, rows, self.on[part])
-            H += A @ A.T
-            h += A @ self.y[part]
+        H, h = _kernels.grams(self.X, rows, self.on, self.y)
         X = _kernels.take(self.X, rows, cols)
         beyond = 1e-3 * self.allowed
         return Reduced(rows, cols, H, h, X, self.target[cols], self.price[rows], self.squared, tau, beyond)
 
     def _extend(self, reduced: Reduced, rows: Index, cols: Index) -> None:
         every = np.concatenate([reduced.rows, rows])
-        cross, h = np.zeros((len(rows), len(every))), np.zeros(len(rows))
-        for part in blocks(len(self.on), COLUMNS if len(rows) else len(self.on)):
-            A = _kernels.take(self.X, rows, self.on[part])
-            cross += A @ _kernels.take(self.X, every, self.on[part]).T if len(rows) else 0.0
-            h += A @ self.y[part]
+        cross, h = _kernels.cross_grams(self.X, every, rows, self.on, self.y)
         X = _kernels.take(self.X, every, np.concatenate([reduced.cols, cols]))
         reduced.extend(rows, cols, cross, h, X, self.target[cols], self.price[rows])
 
@@ -129,21 +118,16 @@ class Neuron:
             cols = np.sort(cols[np.argpartition(-key, most)[:most]])
         return cols
 
-    def _responses(self, face: Face, tau: float) -> Array:
-        return np.asarray(_kernels.respond(self.X, face.rows, face.weights(tau)))
+    def _violated(self, others: Index, known: Index, face: Face, tau: float, slack: float) -> tuple[Index, Index]:
+        """Return which other rows have a gradient over their price, and which columns not known are above their ceiling.
 
-    def _late(self, watched: Index, face: Face, z: Array, tau: float, slack: float) -> Index:
-        """Return the watched rows whose gradient exceeds their price."""
-        gradient = _kernels.project_rows(self.X, watched, self.on, z[self.on] - self.y)
-        gradient += _kernels.project_rows(self.X, watched, face.cols, face.multipliers(tau))
-        return watched[np.abs(gradient) > tau * self.price[watched] * (1 + slack)]
-
-    def _exceeded(self, z: Array, known: Index) -> Index:
-        """Return the inactive columns above their ceiling that are not heeded yet, if together they are too much."""
-        above = z - self.target
-        above[self.on], above[known] = 0.0, 0.0
-        beyond = np.flatnonzero(above > 0)
-        return beyond if np.linalg.norm(above[beyond]) > self.allowed else beyond[:0]
+        Columns are named only if together they are too much.
+        """
+        r, above = _kernels.offsets(self.X, face.rows, face.weights(tau), self.target, self.off)
+        r[face.cols], above[known] = face.multipliers(tau), 0.0
+        gradient, beyond = _kernels.project(self.X, others, r), np.flatnonzero(above)
+        late = others[np.abs(gradient) > tau * self.price[others] * (1 + slack)]
+        return late, beyond if np.linalg.norm(above[beyond]) > self.allowed else beyond[:0]
 
 
 class LinearNeuron(Neuron):
@@ -176,15 +160,9 @@ class LinearNeuron(Neuron):
     def _near(self, u: Array, dual: Array, most: int) -> Index:
         return np.empty(0, np.intp)
 
-    def _responses(self, face: Face, tau: float) -> Array:
-        return np.empty(0)
-
-    def _late(self, watched: Index, face: Face, z: Array, tau: float, slack: float) -> Index:
-        gradient = _kernels.take(self.G, watched, face.rows) @ face.weights(tau) - self.c[watched]
-        return watched[np.abs(gradient) > tau * self.price[watched] * (1 + slack)]
-
-    def _exceeded(self, z: Array, known: Index) -> Index:
-        return np.empty(0, np.intp)
+    def _violated(self, others: Index, known: Index, face: Face, tau: float, slack: float) -> tuple[Index, Index]:
+        gradient = _kernels.take(self.G, others, face.rows) @ face.weights(tau) - self.c[others]
+        return others[np.abs(gradient) > tau * self.price[others] * (1 + slack)], np.empty(0, np.intp)
 
 
 def _scatter(where: Index, values: Array, length: int) -> Array:

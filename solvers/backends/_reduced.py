@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from solvers.arrays import Array
-from solvers.backends import _kernels, _lapack
+from solvers.backends import _sets
+from solvers.backends._sets import RIDGE
 
 Index = Any  # an integer array
 
 ADMM_STEPS, ADMM_TRIES, ADMM_RELAXATION, ADMM_WEIGHT = 25, 6, 1.7, 0.1
 ACTIVE_SET_STEPS = 8
-RIDGE = 1e-12  # relative, so that rows which depend on each other leave a factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,18 +168,14 @@ class Reduced:
             if face is not None:
                 return face
         r1, r2 = self._penalties(u)
-        K = self.X @ self.X.T
-        K *= r2
-        K += self.H
-        K[np.diag_indices_from(K)] += r1
-        if not (_lapack.cholesky(K) and _lapack.invert(K)):
+        K, found = _sets.admm_inverse(self.H, self.X, r1, r2)
+        if not found:
             return None
-        K = _kernels.mirror(K)
         most = self.tau * self.price / r1
         z1, z2, y2 = u.copy(), np.minimum(u @ self.X, self.v), lam / r2
         y1 = np.clip((self.h - self.H @ u - self.X @ lam) / r1, -most, most)
         for _ in range(ADMM_TRIES):
-            _kernels.admm_steps(K, self.h, self.X, most, self.v, z1, y1, z2, y2, r1, r2, ADMM_RELAXATION, steps)
+            _sets.admm_steps(K, self.h, self.X, most, self.v, z1, y1, z2, y2, r1, r2, ADMM_RELAXATION, steps)
             face = self._active_set((z1 != 0) | (self.price == 0), np.sign(z1), y2 > 0)
             if face is not None:
                 return face
@@ -205,57 +201,17 @@ class Reduced:
         return r1, (r1 * self.X.size / off if off > 0 else r1)
 
     def _active_set(self, member: Any, sign: Array, binding: Any) -> Face | None:
-        """Solve the equalities of the guessed sets, and correct the sets by what is violated, until nothing changes."""
-        priced = sign * self.price
-        u, lam = np.zeros(len(self.rows)), np.zeros(len(self.cols))
-        for _ in range(ACTIVE_SET_STEPS):
-            S, B = np.flatnonzero(member), np.flatnonzero(binding)
-            solved = self._equalities(S, B, priced[S])
-            if solved is not None:
-                (a, b), (c, d) = solved
-                u[:], lam[:] = 0.0, 0.0
-                u[S], lam[B] = a - self.tau * b, c - self.tau * d
-                above = u @ self.X - self.v
-            if len(B) and not self.held and (solved is None or np.abs(above[B]).max() > self.beyond):
-                self.held = True  # H alone does not carry the equations: few active samples, or rows that are nearly alike
-                continue
-            if solved is None:
-                return None
-            gradient = self.H @ u - self.h + self.X @ lam
-            signs = priced[S]
-            if not _kernels.correct_sets(
-                member, priced, binding, u, lam, gradient, above, self.price, self.tau, self.beyond
-            ):
-                # Stationarity gives a'Ha = h'a - v'c and b'Hb = signs'b.
-                fixed = self.squared - float(self.h[S] @ a) - float(self.v[B] @ c)
-                return Face(self.rows[S], self.cols[B], a, b, c, d, max(fixed, 0.0), float(signs @ b))
-        return None
-
-    def _equalities(self, S: Index, B: Index, priced: Array) -> tuple[Array, Array] | None:
-        """Return (a, b) and (c, d) of ``H u + X_B lambda = h - tau priced, X_B'u = v_B`` on the rows S."""
-        n, m = len(S), len(B)
-        if n == 0 or m > n:
+        """Take active-set steps from guessed sets; return None where they do not end."""
+        program, priced = (self.H, self.h, self.X, self.v, self.price, self.tau, self.beyond), sign * self.price
+        ended, self.held, S, B, (a, b), (c, d) = _sets.active_set(
+            *program, self.held, member, priced, binding, ACTIVE_SET_STEPS
+        )
+        if not ended:
             return None
-        factor, sides = _kernels.take(self.H, S, S), np.empty((2 + m, n))
-        sides[0], sides[1], sides[2:] = self.h[S], priced, _kernels.take(self.X, S, B).T
-        if self.held and m:  # X_B (X_B'u - v_B) is 0 at the solution, so that any multiple of it may be added
-            X = sides[2:].T
-            weight = float(factor.trace()) / max(float(np.vdot(X, X)), 1e-300)
-            factor += weight * (X @ X.T)
-            sides[0] += weight * (X @ self.v[B])
-        if not (_lapack.cholesky(factor) and _lapack.solve_half(factor, sides, transposed=False)):
-            return None
-        ab, Q = sides[:2].copy(), sides[2:]
-        cd = ab @ Q.T
-        if m:
-            C = Q @ Q.T
-            C[np.diag_indices_from(C)] *= 1 + RIDGE
-            cd[0] -= self.v[B]
-            if not (_lapack.cholesky(C) and _lapack.solve(C, cd)):
-                return None
-            ab -= cd @ Q
-        _lapack.solve_half(factor, ab, transposed=True)
-        return ab, cd
+        # Stationarity gives a'Ha = h'a - v'c and b'Hb = signs'b.
+        fixed = self.squared - float(self.h[S] @ a) - float(self.v[B] @ c)
+        slope = float(priced[S] @ b)
+        return Face(self.rows[S], self.cols[B], a, b, c, d, max(fixed, 0.0), slope)
 
 
 def _among(which: Index, known: Index) -> Any:

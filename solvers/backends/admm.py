@@ -85,6 +85,11 @@ def warm_up() -> None:
     for make, tol in itertools.product((LayerProblem.parallel, LayerProblem.linear), (1e-3, 1e-6)):
         problem = make(X, W, 0.3)
         solve(problem, judge=Judge(problem, tol), max_iter=None, start=None)
+    from solvers.backends._kernels import cross_grams
+
+    some = np.arange(3)
+    for real in (np.float32, np.float64):  # needed where working sets grow, which small problems' need not
+        cross_grams(read_only(X.astype(real)), some, some, some.astype(np.uint32), np.zeros(3))
 
 
 @in_turn
