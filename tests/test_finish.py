@@ -232,6 +232,22 @@ def test_threads_keep_the_order_and_the_bytes(random_layer):
     assert plain.W.tobytes() == alone.W.tobytes() and plain.certificate == alone.certificate
 
 
+def test_few_neurons_are_solved_before_tau_is_known(random_layer, monkeypatch):
+    admm.warm_up()
+    solved, solve_neurons = [], _finish.Finish._solve_neurons
+
+    def record(self, which, *arguments):
+        solved.append((which.copy(), self.tau))
+        solve_neurons(self, which, *arguments)
+
+    monkeypatch.setattr(_finish.Finish, "_solve_neurons", record)
+    X, W = random_layer(0, 20, 64, 400)
+    assert solve(LayerProblem.parallel(X, W, 0.2)).status is Status.SOLVED
+    (first, second, third), taus = (which for which, _ in solved[:3]), {tau for _, tau in solved[:3]}
+    assert (first.sum(), second.sum(), third.sum()) == (4, 12, 48) and (first | second | third).all()
+    assert len(taus) == 3  # each on what the ones before it say
+
+
 def test_an_interrupt_ends_promptly_and_leaves_no_thread():
     before, done = threading.active_count(), []
 

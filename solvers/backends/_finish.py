@@ -25,9 +25,9 @@ ROUNDS = 8
 SHARE = 0.2  # of the tolerance, by which a neuron may miss its own conditions
 PROGRESS = 0.7  # of the best so far, which a round must come below, or settle neurons; two that do not end the finish
 SPARE = 0.01  # by which tau may leave what is known of it, for neurons that were not solved again are known roughly
-FEW = 16  # neurons that are not worth a pool of threads
+FEW = 4  # neurons that are not worth a pool of threads
 MANY = 32  # neurons of which some are solved first, to learn tau from
-SAMPLE = 4  # one of so many
+SAMPLES = 16, 4  # one of so many, then one of so many: only few are solved at the first tau
 FAR = 1.5  # by which factor tau may move at what they say
 
 Item = TypeVar("Item")
@@ -118,17 +118,19 @@ class Finish:
         The residuals of the iterate, ``tau L``, meet the ball. The share of their squares that is of these neurons is taken
         for the share that they will have at the solution.
         """
-        some = np.zeros_like(self.dirty)
-        some[np.flatnonzero(self.dirty)[::SAMPLE]] = True
-        self._solve_neurons(some, pull, L, tol)
-        solved = [face is not None and face.exact for face in self.faces]
-        squares = self.layer.squares_of(L)
-        share = float(squares[solved].sum()) / max(float(squares.sum()), 1e-300)
-        faces = [face for face in self.faces if face is not None and face.exact]
-        left, slope = share * self.epsilon**2 - sum(face.fixed for face in faces), sum(face.slope for face in faces)
-        if left > 0 and slope > 0:
-            self.tau = float(np.clip(np.sqrt(left / slope), self.tau / FAR, self.tau * FAR))
-        return self.dirty & ~some
+        left, squares = self.dirty.copy(), self.layer.squares_of(L)
+        for every in SAMPLES:
+            some = np.zeros_like(left)
+            some[np.flatnonzero(self.dirty)[::every]] = True
+            self._solve_neurons(some & left, pull, L, tol)
+            left &= ~some
+            solved = [face is not None and face.exact for face in self.faces]
+            faces = [face for face in self.faces if face is not None and face.exact]
+            share = float(squares[solved].sum()) / max(float(squares.sum()), 1e-300)
+            moved, slope = share * self.epsilon**2 - sum(face.fixed for face in faces), sum(face.slope for face in faces)
+            if moved > 0 and slope > 0:
+                self.tau = float(np.clip(np.sqrt(moved / slope), self.tau / FAR, self.tau * FAR))
+        return left
 
     def _solve_neurons(self, which: Any, pull: Array, L: Array, tol: float) -> None:
         """Find the faces of some neurons."""
