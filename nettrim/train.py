@@ -62,7 +62,7 @@ def train(
         If given, SGD with this Nesterov momentum in place of Adam; its step size rises on a line over the first fifth of the
         steps and falls on one to 0 (one cycle: Smith, Topin 2019).
     schedule : callable, optional
-        In place of the cosine or the cycle: maps the part of the steps that is done, in [0, 1), to a factor of
+        In place of the cosine or the cycle: maps the part of the steps that is done, from 0 on, to a factor of
         ``learning_rate``.
     augment : bool or callable, optional
         Whether every image of every step is flipped and shifted at random, as ``nettrim.augment.augmented`` does; or what is

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from nettrim.augment import augmented
 from nettrim.data import mnist5k
-from nettrim.evaluate import accuracy, evaluating
+from nettrim.evaluate import accuracy
+from nettrim.masks import everything, magnitude
 from nettrim.models import lenet5, lenet300, mlp, resnet20, separable
-from nettrim.train import train
+from nettrim.train import constant, train
 from tests.networks import samples, small
 
 
@@ -69,30 +69,6 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def test_augmented_images_are_crops_of_mirrored_ones_flipped_or_not():
-    given = images(400)
-    before = given.clone()
-    found = augmented(given, torch.Generator().manual_seed(2)).numpy()
-    assert torch.equal(given, before) and found.shape == given.shape
-    draws = []
-    for image, came in zip(given.numpy(), found, strict=True):
-        padded = np.pad(image, ((0, 0), (4, 4), (4, 4)), mode="reflect")
-        crops = {(i, j): padded[:, i : i + 9, j : j + 11] for i in range(9) for j in range(9)}
-        fits = [(*at, flip) for at, crop in crops.items() for flip in (1, -1) if np.array_equal(crop[:, :, ::flip], came)]
-        assert len(fits) == 1
-        draws.append(fits[0])
-    # 400 images miss one of 9 shifts with a probability of (8/9)^400 < 1e-20; flips are 200, give or take 5 times 10.
-    down, right, flip = np.transpose(draws)
-    assert set(down) == set(right) == set(range(9)) and abs(np.sum(flip == 1) - 200) < 50
-    assert abs(np.corrcoef(np.transpose(draws).astype(float))[np.triu_indices(3, 1)]).max() < 0.25  # 5 deviations of 1/20
-
-
-def test_augmenting_takes_images_larger_than_the_shift():
-    for wrong in (torch.zeros(3, 4), images(2, size=(4, 9)), images(2, size=(9, 4))):
-        with pytest.raises(ValueError, match=r"takes images \(n, channels, height, width\) of more than 4 pixels"):
-            augmented(wrong, torch.Generator())
-
-
 def test_augmented_training_comes_from_its_seed_and_is_off_unless_asked():
     x, y = images(40), torch.arange(40) % 3
     model = mlp((198, 8, 3), dropout=0.3)
@@ -144,14 +120,82 @@ def test_training_refuses_what_it_cannot_use():
         train(small(), samples(4) * float("inf"), torch.zeros(4, dtype=torch.long))
 
 
-def test_accuracy_counts_and_restores_the_modes():
-    model = nn.Sequential(nn.Identity(), nn.Dropout(0.9)).train()
-    model[0].eval()
-    logits = torch.eye(4)
-    assert accuracy(model, logits, torch.tensor([0, 1, 2, 0]), batch_size=3) == 0.75
-    assert [module.training for module in model.modules()] == [True, False, True]
-    with pytest.raises(ValueError, match="as many labels as inputs"):
-        accuracy(model, logits, torch.zeros(3))
-    with pytest.raises(KeyError), evaluating(model):
-        raise KeyError
-    assert model.training
+def test_masked_weights_stay_at_zero_whatever_moves_the_others():
+    x, y = samples(40), torch.arange(40) % 4
+    masks = magnitude(small(), 0.3)
+    for settings in ({"weight_decay": 0.1}, {"momentum": 0.9, "weight_decay": 0.1}):
+        trained = train(small(), x, y, epochs=5, batch_size=7, masks=masks, **settings)
+        for name, mask in masks.items():
+            weight = dict(trained.named_parameters())[name]
+            assert (weight[~mask] == 0).all() and (weight[mask] != dict(small().named_parameters())[name][mask]).all()
+
+
+def test_a_mask_that_keeps_everything_changes_nothing():
+    x, y = samples(40), torch.arange(40) % 4
+    assert same(train(small(), x, y, epochs=2, masks=everything(small())), train(small(), x, y, epochs=2))
+
+
+def test_steps_cut_the_last_pass_short():
+    x, y, seen = samples(20), torch.arange(20) % 4, []
+    train(small(), x, y, steps=7, batch_size=6, after_step=lambda step, model: seen.append((step, model.training)))
+    assert seen == [(step, True) for step in range(1, 8)]  # 4 steps a pass
+    whole = train(small(), x, y, epochs=2, batch_size=6)
+    assert same(whole, train(small(), x, y, steps=8, batch_size=6))
+
+
+def test_a_schedule_tells_the_step_size():
+    # The gradient of a linear loss is 1, so that SGD without momentum's help moves by the step sizes alone.
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    parts = []
+
+    def halves(part):
+        parts.append(part)
+        return 1.0 if part < 0.5 else 0.5
+
+    trained = train(
+        model,
+        torch.ones(4, 1),
+        torch.zeros(4),
+        steps=4,
+        batch_size=1,
+        learning_rate=0.25,
+        momentum=1e-9,  # as good as none
+        schedule=halves,
+        loss=lambda network, x, y: network(x).sum(),
+    )
+    assert sorted(set(parts)) == [0.0, 0.25, 0.5, 0.75, 1.0]  # the last is asked for and not used
+    assert trained.weight.item() == pytest.approx(-0.25 * (1 + 1 + 0.5 + 0.5), rel=1e-6)
+    assert constant(0.7) == 1.0
+
+
+def test_a_loss_of_your_own_sees_the_model_and_a_row_of_targets_a_sample():
+    x, targets = samples(30), torch.randn(30, 4, generator=torch.Generator().manual_seed(5))
+
+    def squares(model, inputs, wanted):
+        return ((model(inputs) - wanted) ** 2).mean()
+
+    start = small().eval()
+    trained = train(start, x, targets, epochs=40, batch_size=10, learning_rate=1e-2, loss=squares)
+    assert squares(trained, x, targets) < 0.7 * squares(start, x, targets)
+    with pytest.raises(ValueError, match="label_smoothing is part of the cross-entropy"):
+        train(start, x, targets, loss=squares, label_smoothing=0.1)
+
+
+def test_frozen_parameters_stay_and_something_must_move():
+    model, x, y = small(), samples(20), torch.arange(20) % 4
+    model[1].requires_grad_(False)
+    trained = train(model, x, y, epochs=2)
+    assert same(trained[1], model[1]) and not same(trained[4], model[4])
+    with pytest.raises(ValueError, match="nothing to train"):
+        train(model.requires_grad_(False), x, y)
+
+
+def test_augmentation_of_your_own_is_given_the_generator():
+    x, y = samples(20), torch.arange(20) % 4
+
+    def noisy(inputs, generator):
+        return inputs + torch.randn(inputs.shape, generator=generator)
+
+    noise, again, none = (train(small(), x, y, epochs=2, augment=move) for move in (noisy, noisy, False))
+    assert same(noise, again) and not same(noise, none)
