@@ -62,7 +62,7 @@ def main() -> None:
     data = load(args.data)
 
     def missing(*key: Any) -> bool:
-        return tuple(map(str, key)) not in rows.done(args.out, *KEY)
+        return tuple(map(rows.shown, key)) not in rows.done(args.out, *KEY)
 
     for seed in args.seeds:
         if missing("squeezenet_small", USUAL, args.epochs, seed):
