@@ -196,8 +196,8 @@ def squeezenet_small(
     """Build a small network of four Fire modules for 28 x 28 images: 16,026 parameters.
 
     16 filters of 5 x 5 with a stride of 2, two modules on 14 x 14 pixels, a pool, two on 7 x 7, and a 1 x 1 convolution, its
-    outputs averaged over the image. The paper shrinks images late; here it is early, for speed. The last convolution
-    begins as the others do: of the paper's smaller weights few epochs make little.
+    outputs averaged over the image. The paper shrinks images late; here it is early, for speed. Weights begin as large as
+    ReLUs need (He et al. 2015): a few epochs make little of the paper's smaller ones.
 
     Parameters
     ----------
@@ -225,16 +225,18 @@ def squeezenet_small(
         torch.manual_seed(seed)
         last = nn.Conv2d(sum(sizes[-1][1:]), classes, 1)
         layers = [nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(), *_between(16, sizes, (1,), bypass)]
-        return started(nn.Sequential(*layers, last, *_averaged()))
+        return started(nn.Sequential(*layers, last, *_averaged()), 2.0)
 
 
-def started(model: nn.Module) -> nn.Module:
-    """Give convolutions initial weights as Caffe's "xavier" does, uniform with a variance of 1 / fan_in, and biases of 0.
+def started(model: nn.Module, gain: float = 1.0) -> nn.Module:
+    """Give convolutions uniform initial weights with a variance of gain / fan_in, and biases of 0.
 
     Parameters
     ----------
     model : torch.nn.Module
         Changed; to be called where torch's generator is seeded.
+    gain : float, optional
+        1 as in Caffe's "xavier"; 2 makes up for a ReLU behind each (He et al. 2015).
 
     Returns
     -------
@@ -243,7 +245,7 @@ def started(model: nn.Module) -> nn.Module:
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            bound = math.sqrt(3 / module.weight[0].numel())
+            bound = math.sqrt(3 * gain / module.weight[0].numel())
             nn.init.uniform_(module.weight, -bound, bound)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

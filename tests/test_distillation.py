@@ -192,7 +192,7 @@ def test_a_student_learns_from_its_teacher_alone(digits, teacher):
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     teacher.train()
     wrong = dataclasses.replace(digits, y_train=(digits.y_train + 1) % 10)  # were they looked at, no digit would be right
-    result = method.run(mlp((784, 30, 10)), wrong, teacher, epochs=8, batch_size=50, alpha=1.0)
+    result = method.run(mlp((784, 30, 10)), wrong, teacher, epochs=16, batch_size=50, alpha=1.0)
     given, labels, distilled = result.rows
     assert distilled["accuracy"] > given["accuracy"] - 0.05 > 0.7 > 0.1 > labels["accuracy"]
     assert teacher.training and all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
@@ -318,6 +318,6 @@ def test_the_study_goes_on_where_it_was(digits, tiny, tmp_path, monkeypatch, cap
     ]
     assert "bias raised" in shown and "784-4-10" in shown
     out.write_bytes(b"".join(whole.splitlines(keepends=True)[:4]))
-    monkeypatch.setattr(study, "train_teacher", None)  # it is read from the folder
+    monkeypatch.setattr(method, "train_teacher", None)  # it is read from the folder
     study.main()
     assert out.read_bytes() == whole

@@ -207,7 +207,7 @@ def test_a_plain_network_has_a_3x3_convolution_in_the_place_of_each_module():
 
 @pytest.fixture(scope="module")
 def digits():
-    return first(mnist5k(), 300)
+    return first(mnist5k(), 150)
 
 
 def test_it_trains_both_and_says_how_large_they_are(digits):
@@ -227,8 +227,7 @@ def test_it_trains_both_and_says_how_large_they_are(digits):
 
 
 def test_it_learns_digits():
-    data = mnist5k()
-    found = method.run(squeezenet_small(), first(data, 1500), epochs=6, batch_size=50, beside=False)
+    found = method.run(squeezenet_small(), first(mnist5k(), 600), epochs=10, batch_size=20, beside=False)
     assert found.rows[0]["accuracy"] > 0.7  # chance is 0.1
 
 

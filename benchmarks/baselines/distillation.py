@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmarks import rows
-from nettrim.baselines.distillation import TEACHER, run, train_teacher
+from nettrim.baselines import distillation as method
 from nettrim.data import Data, load
 from nettrim.models import mlp
 
@@ -34,10 +34,10 @@ def teacher_of(data: Data, epochs: int, folder: Path | None) -> nn.Module:
     """Return the teacher, from the folder if it is there."""
     path = None if folder is None else folder / f"teacher-{data.name}-{epochs}.safetensors"
     if path is not None and path.exists():
-        model = mlp((784, *TEACHER, 10), dropout=0.5)
+        model = mlp((784, *method.TEACHER, 10), dropout=method.DROPOUT)
         model.load_state_dict(load_file(path))
         return model.eval()
-    model = train_teacher(data, 10, epochs=epochs)
+    model = method.train_teacher(data, 10, epochs=epochs)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
@@ -50,7 +50,7 @@ def distilled(
     data: Data, teacher: nn.Module, sizes: tuple[int, ...], T: float, epochs: int, seed: int, **more: Any
 ) -> list[dict[str, Any]]:
     """Return the rows of a run: one for the teacher and for each student."""
-    result = run(mlp(sizes, seed=seed), data, teacher, temperature=T, epochs=epochs, seed=seed, **more)
+    result = method.run(mlp(sizes, seed=seed), data, teacher, temperature=T, epochs=epochs, seed=seed, **more)
     key = (named(sizes), T, more.get("without", ""), epochs, seed)
     told = ("step", "parameters", "accuracy", "errors", "loss")
     return [

@@ -117,7 +117,7 @@ def plain(model: nn.Module, *, seed: int = 0) -> nn.Module:
     model : torch.nn.Module
         Left unchanged.
     seed : int, optional
-        Of its initial weights, drawn as those of ``nettrim.squeezenet``.
+        Of its initial weights, drawn as those of ``squeezenet_small``.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def plain(model: nn.Module, *, seed: int = 0) -> nn.Module:
             where, _, last = name.rpartition(".")
             usual = nn.Sequential(nn.Conv2d(fire.squeeze.in_channels, n_out, 3, padding=1), nn.ReLU())
             setattr(made.get_submodule(where), last, usual)
-        started(made)
+        started(made, 2.0)
     return made
 
 
