@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
 
 
-def augmented(images: Tensor, generator: torch.Generator, *, shift: int = 4) -> Tensor:
+def augmented(images: Tensor, generator: torch.Generator, *, shift: int = 4, flip: bool = True) -> Tensor:
     """Flip half of the images left to right and move each by a few pixels, what is uncovered mirroring what is inside.
 
     Parameters
@@ -16,6 +16,8 @@ def augmented(images: Tensor, generator: torch.Generator, *, shift: int = 4) -> 
         Of the draws.
     shift : int, optional
         Pixels, at most, in each direction.
+    flip : bool, optional
+        Whether half of the images are flipped; digits must not be.
 
     Returns
     -------
@@ -35,8 +37,9 @@ def augmented(images: Tensor, generator: torch.Generator, *, shift: int = 4) -> 
     n, channels, height, width = images.shape
     down, right = torch.randint(2 * shift + 1, (2, n, 1), generator=generator)
     rows, columns = down + torch.arange(height), right + torch.arange(width)  # (n, height), (n, width)
-    flipped = torch.rand(n, 1, generator=generator) < 0.5
-    columns = torch.where(flipped, columns.flip(1), columns)
+    if flip:
+        flipped = torch.rand(n, 1, generator=generator) < 0.5
+        columns = torch.where(flipped, columns.flip(1), columns)
     padded = F.pad(images, (shift,) * 4, mode="reflect")
     image, channel = torch.arange(n)[:, None, None, None], torch.arange(channels)[:, None, None]
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

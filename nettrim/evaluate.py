@@ -94,6 +94,27 @@ def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: in
     return hits / len(inputs)
 
 
+def logits(model: nn.Module, inputs: Tensor, *, batch_size: int = 1000) -> Tensor:
+    """Return what a model says of samples.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Evaluated as in evaluation mode, its own mode is restored.
+    inputs : torch.Tensor
+        Samples ``(n, ...)``, at least one.
+    batch_size : int, optional
+        Samples a forward pass.
+
+    Returns
+    -------
+    torch.Tensor
+        Its logits ``(n, n_classes)``, without gradients.
+    """
+    with evaluating(model):
+        return torch.cat([model(x) for x in inputs.split(batch_size)])
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Put a model in evaluation mode, without gradients, and give every module its own mode back afterwards.

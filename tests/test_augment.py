@@ -30,6 +30,19 @@ def test_augmented_images_are_crops_of_mirrored_ones_flipped_or_not():
     assert abs(np.corrcoef(np.transpose(draws).astype(float))[np.triu_indices(3, 1)]).max() < 0.25  # 5 deviations of 1/20
 
 
+def test_digits_are_moved_and_not_flipped():
+    given = images(60)
+    draws = set()
+    for image, came in zip(
+        given.numpy(), augmented(given, torch.Generator().manual_seed(2), shift=2, flip=False), strict=True
+    ):
+        padded = np.pad(image, ((0, 0), (2, 2), (2, 2)), mode="reflect")
+        fits = [(i, j) for i in range(5) for j in range(5) if np.array_equal(padded[:, i : i + 9, j : j + 11], came)]
+        assert len(fits) == 1
+        draws.update(fits)
+    assert len(draws) > 12  # of 25, 60 draws leave out 25 (24/25)^60 = 2 on average
+
+
 def test_augmenting_takes_images_larger_than_the_shift():
     for wrong in (torch.zeros(3, 4), images(2, size=(4, 9)), images(2, size=(9, 4))):
         with pytest.raises(ValueError, match=r"takes images \(n, channels, height, width\) of more than 4 pixels"):
