@@ -1,0 +1,293 @@
+r"""Deep Compression: prune and retrain, let weights share few values, tune these, and write Huffman codes to a file.
+
+S. Han, H. Mao, W. J. Dally, "Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization and
+Huffman Coding" (ICLR 2016). The three stages:
+
+Pruning (P)
+    In every layer the weights with ``|w| < q_l std(W_l)`` go, and the others are trained on (S. Han, J. Pool, J. Tran,
+    W. J. Dally, "Learning both Weights and Connections for Efficient Neural Networks", NeurIPS 2015). The quality q_l of a
+    layer is chosen by the fraction that it leaves, which falls to its end in rounds of pruning and training.
+Weight sharing (Q)
+    k-means of the weights left in each layer, ``k = 2^bits``, then training of the centroids: ``W_ij = C[I_ij]`` and
+    ``dL/dC_k = sum over i, j with I_ij = k of dL/dW_ij``.
+Huffman coding (H)
+    Of the indices I_ij and of the differences between places of weights, separately in each layer, in a file. A difference
+    has b bits; a weight farther than 2^b behind the one before gets filler zeros in between (``_packed`` has the layout).
+
+Departures: the centroids, and the biases with them, are trained by Adam, which moves a centroid by the sign and history of
+its gradient, not in proportion to the sum; clusters that k-means empties begin again where the error is largest; the file
+also holds tables, biases, names and shapes, which the paper does not count. What the paper says of differences fits 5 bits;
+the default here is 8, its number for convolutions, because Huffman's code makes rare long differences cheap and fillers are
+not. Dropout in retraining falls with the root of the connections that are left, as the paper of 2015 has it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nettrim import masks as pruning
+from nettrim.baselines import _door
+from nettrim.baselines._coded import MOST_BITS, differences
+from nettrim.baselines._costs import breakdown, dense_bytes, pruned_bytes, sharing_rate
+from nettrim.baselines._huffman import canonical, code_lengths
+from nettrim.baselines._kmeans import STARTS, kmeans, starts
+from nettrim.baselines._packed import compress, decompress
+from nettrim.baselines._result import Baseline, row, settings_of
+from nettrim.baselines._shared import Shared, share
+from nettrim.baselines._stages import Stage, Stages
+from nettrim.data import Data
+from nettrim.errors import SettingError
+from nettrim.masks import Masks
+from nettrim.store import write_json
+from nettrim.train import train
+
+__all__ = [
+    "Shared",
+    "breakdown",
+    "canonical",
+    "code_lengths",
+    "compress",
+    "decompress",
+    "dense_bytes",
+    "differences",
+    "kmeans",
+    "run",
+    "share",
+    "sharing_rate",
+    "starts",
+]
+
+BEGINS = "trained"
+NETWORK = "lenet300"
+FILE = "network.ntdc"
+
+
+def run(
+    model: nn.Module,
+    data: Data,
+    *,
+    keep: float | Sequence[float] | None = None,
+    rounds: int = 3,
+    round_epochs: int = 2,
+    epochs: int = 20,
+    learning_rate: float = 2e-3,
+    bits: int = 5,
+    start: str = "linear",
+    tune_epochs: int = 3,
+    tune_rate: float = 5e-4,
+    index_bits: int = 8,
+    batch_size: int = 200,
+    weight_decay: float = 1e-4,
+    label_smoothing: float = 0.1,
+    seed: int = 0,
+    folder: str | os.PathLike[str] | None = None,
+) -> Baseline:
+    """Compress a trained network.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Trained; left unchanged.
+    data : Data
+        What it was trained on, and the test samples of every row.
+    keep : float or sequence of float, optional
+        Fraction of the weights that pruning leaves, of every layer or one for each in the order of the model. By default 8 %
+        of each, and 26 % of the last.
+    rounds : int, optional
+        Rounds of pruning and training; after round r of R a layer has ``keep**(r/R)`` of its weights.
+    round_epochs : int, optional
+        Passes of training in all rounds but the last.
+    epochs : int, optional
+        And in the last.
+    learning_rate : float, optional
+        There: of Adam, by a cosine to 0 in each round.
+    bits : int, optional
+        Of a weight's index, 1 to 8: ``2**bits`` shared values a layer.
+    start : {"linear", "density", "forgy"}, optional
+        Of k-means.
+    tune_epochs : int, optional
+        Passes of training the centroids; 0 leaves them as they are.
+    tune_rate : float, optional
+        Adam's step size there.
+    index_bits : int, optional
+        Of a difference of places, 1 to 16.
+    batch_size, weight_decay, label_smoothing : optional
+        Of all training; the centroids have no decay.
+    seed : int, optional
+        Of training and of ``"forgy"``.
+    folder : path-like, optional
+        For finished stages, the compressed file ``network.ntdc`` and what each layer costs, ``breakdown.json``.
+
+    Returns
+    -------
+    Baseline
+        The network as it is decoded from the file. Rows ``dense``, ``pruned 1`` and so on, ``shared``, ``tuned``, ``coded``;
+        ``bytes`` is what a network takes after the stage, biases included: dense; an index of ``index_bits`` and a weight
+        for each entry (P); an index and the index of a value for each entry, and the codebooks (P+Q); and the length of the
+        file (P+Q+H). ``rate`` is how many times less that is than dense.
+
+    Raises
+    ------
+    ModelError, DataError
+        If model and data do not go together.
+    SettingError
+        If a setting is outside of what it may be.
+    """
+    settings = settings_of(locals())
+    _door.fits(model, data)
+    fractions = _fractions(model, keep)
+    for name, least, most in (
+        ("rounds", 1, None),
+        ("round_epochs", 1, None),
+        ("epochs", 1, None),
+        ("tune_epochs", 0, None),
+        ("batch_size", 1, None),
+        ("bits", 1, 8),
+        ("index_bits", 1, MOST_BITS),
+        ("seed", 0, None),
+    ):
+        _door.whole(name, settings[name], least, most)
+    for name in ("learning_rate", "tune_rate"):
+        _door.positive(name, settings[name])
+    _door.positive("weight_decay", weight_decay, zero=True)
+    if label_smoothing:
+        _door.fraction("label_smoothing", label_smoothing)
+    _door.choice("start", start, STARTS)
+    settings["keep"] = list(fractions.values())
+
+    place = None if folder is None else Path(folder)
+    stages = Stages(place, model, data, {"method": "deep_compression"} | settings)
+    common = {"batch_size": batch_size, "label_smoothing": label_smoothing}
+    usual = common | {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    dense = copy.deepcopy(model).eval()
+    rows = [_row("dense", dense, {}, data, dense, dense_bytes(model))]
+    stage = Stage(dense, pruning.everything(dense))
+    for number in range(1, rounds + 1):
+        left = {name: part ** (number / rounds) for name, part in fractions.items()}
+        more = usual | {"epochs": epochs if number == rounds else round_epochs, "seed": seed + number}
+        stage = stages.run(f"pruned-{number}", lambda was=stage, left=left, more=more: _pruned(was, left, data, more), model)
+        rows.append(_row(f"pruned {number}", stage.model, stage.masks, data, dense, pruned_bytes(stage.model, index_bits)))
+    masks = stage.masks
+    shared = Stage(share(stage.model, bits, start=start, seed=seed), masks)
+    more = common | {"learning_rate": tune_rate, "epochs": tune_epochs, "seed": seed + rounds + 1}
+    tuned = stages.run("tuned", lambda: Stage(tune(shared.model, data, **more), masks), model)
+    for step, each in (("shared", shared.model), ("tuned", tuned.model)):
+        rows.append(
+            _row(step, each, masks, data, dense, breakdown(compress(each, index_bits=index_bits))[-1]["shared_bytes"])
+        )
+    file = compress(tuned.model, index_bits=index_bits)
+    if place is not None:
+        _keep(file, place)
+    coded = decompress(file, model)
+    rows.append(_row("coded", coded, masks, data, dense, len(file)))
+    return Baseline("deep_compression", coded, masks, tuple(rows), settings)
+
+
+def tune(
+    model: nn.Module,
+    data: Data,
+    *,
+    epochs: int = 3,
+    learning_rate: float = 5e-4,
+    batch_size: int = 200,
+    label_smoothing: float = 0.1,
+    seed: int = 0,
+) -> nn.Module:
+    """Train the shared weights of a network, and its biases; which weights share a value stays as it is.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        From ``share``; left unchanged.
+    data : Data
+        Its training samples are used.
+    epochs : int, optional
+        Passes; 0 gives a copy.
+    learning_rate : float, optional
+        Of Adam.
+    batch_size : int, optional
+        Samples a step.
+    label_smoothing : float, optional
+        As in ``train``.
+    seed : int, optional
+        Of the order of the samples.
+
+    Returns
+    -------
+    torch.nn.Module
+        A copy, in evaluation mode, with weights that are 0 where they were.
+    """
+    if not epochs:
+        return copy.deepcopy(model).eval()
+    trained = train(
+        Shared(model),
+        data.x_train,
+        data.y_train,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        label_smoothing=label_smoothing,
+        label="training shared weights",
+        seed=seed,
+    )
+    return trained.plain().eval()
+
+
+def _fractions(model: nn.Module, keep: Any) -> dict[str, float]:
+    """Return the fraction that is kept of each layer."""
+    names = list(pruning.weights(model))
+    if keep is None:
+        keep = [0.08] * (len(names) - 1) + [0.26]
+    if not isinstance(keep, list | tuple):
+        keep = [keep] * len(names)
+    if len(keep) != len(names):
+        raise SettingError(f"keep needs one fraction, or one for each of {len(names)} layers; got {len(keep)}")
+    for part in keep:
+        if _door.fraction("keep", part, closed=True) == 0:
+            raise SettingError("keep must be above 0 in every layer")
+    return dict(zip(names, map(float, keep), strict=True))
+
+
+def _pruned(before: Stage, left: dict[str, float], data: Data, how: dict[str, Any]) -> Stage:
+    """Keep fractions of the weights, those of largest magnitude, and train them."""
+    sizes = {name: weight.numel() for name, weight in pruning.weights(before.model).items()}
+    counts = {name: max(round(left[name] * size), 1) for name, size in sizes.items()}
+    masks = pruning.largest(before.model, counts, before.masks)
+    parts = {name: count / sizes[name] for name, count in counts.items()}
+    label = f"training {sum(counts.values()) / sum(sizes.values()):.1%} of the weights"
+    trained = train(_less_dropout(before.model, parts), data.x_train, data.y_train, masks=masks, label=label, **how)
+    model = copy.deepcopy(before.model)
+    model.load_state_dict(trained.state_dict())
+    return Stage(model.eval(), masks)
+
+
+def _less_dropout(model: nn.Module, parts: dict[str, float]) -> nn.Module:
+    """Return a copy whose dropout is lower by the root of what is left of the layer before it (Han et al. 2015, 3.2)."""
+    model, part = copy.deepcopy(model), 1.0
+    names = {id(weight): name for name, weight in pruning.weights(model).items()}
+    for module in model.modules():
+        if isinstance(module, pruning.LAYERS):
+            part = parts[names[id(module.weight)]]
+        elif isinstance(module, nn.Dropout):
+            module.p *= math.sqrt(part)
+    return model
+
+
+def _row(step: str, model: nn.Module, masks: Masks, data: Data, dense: nn.Module, size: int) -> dict[str, Any]:
+    return row(step, model, masks, data, bytes=size, rate=dense_bytes(dense) / size)
+
+
+def _keep(file: bytes, place: Path) -> None:
+    """Write the compressed file and what each layer costs, each whole or not at all."""
+    part = place / f"{FILE}.part"
+    part.write_bytes(file)
+    part.replace(place / FILE)
+    write_json({"layers": breakdown(file)}, place / "breakdown.json")
