@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -122,19 +121,3 @@ class Shared(nn.Module):
                     parameter.copy_(tensors[name])
                     parameter.requires_grad_(True)
         return model
-
-
-def distinct(model: nn.Module) -> int:
-    """Return the largest number of distinct weights beside 0 that a layer has.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Any model.
-
-    Returns
-    -------
-    int
-        At least 0.
-    """
-    return max(len(np.unique(w[w != 0])) for w in (p.detach().cpu().numpy() for p in weights(model).values()))

@@ -24,28 +24,22 @@ not. Dropout in retraining falls with the root of the connections that are left,
 from __future__ import annotations
 
 import copy
-import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 
-from nettrim import masks as pruning
 from nettrim.baselines import _door
 from nettrim.baselines._coded import MOST_BITS, differences
 from nettrim.baselines._costs import breakdown, dense_bytes, pruned_bytes, sharing_rate
 from nettrim.baselines._huffman import canonical, code_lengths
 from nettrim.baselines._kmeans import STARTS, kmeans, starts
 from nettrim.baselines._packed import compress, decompress
+from nettrim.baselines._pruned import check, fractions, prune
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._shared import Shared, share
 from nettrim.baselines._stages import Stage, Stages
 from nettrim.data import Data
-from nettrim.errors import SettingError
-from nettrim.masks import Masks
 from nettrim.store import write_json
 from nettrim.train import train
 
@@ -59,10 +53,12 @@ __all__ = [
     "dense_bytes",
     "differences",
     "kmeans",
+    "prune",
     "run",
     "share",
     "sharing_rate",
     "starts",
+    "tune",
 ]
 
 BEGINS = "trained"
@@ -74,7 +70,7 @@ def run(
     model: nn.Module,
     data: Data,
     *,
-    keep: float | Sequence[float] | None = None,
+    keep: float | list[float] | None = None,
     rounds: int = 3,
     round_epochs: int = 2,
     epochs: int = 20,
@@ -98,7 +94,7 @@ def run(
         Trained; left unchanged.
     data : Data
         What it was trained on, and the test samples of every row.
-    keep : float or sequence of float, optional
+    keep : float or list of float, optional
         Fraction of the weights that pruning leaves, of every layer or one for each in the order of the model. By default 8 %
         of each, and 26 % of the last.
     rounds : int, optional
@@ -143,52 +139,38 @@ def run(
     """
     settings = settings_of(locals())
     _door.fits(model, data)
-    fractions = _fractions(model, keep)
-    for name, least, most in (
-        ("rounds", 1, None),
-        ("round_epochs", 1, None),
-        ("epochs", 1, None),
-        ("tune_epochs", 0, None),
-        ("batch_size", 1, None),
-        ("bits", 1, 8),
-        ("index_bits", 1, MOST_BITS),
-        ("seed", 0, None),
-    ):
-        _door.whole(name, settings[name], least, most)
-    for name in ("learning_rate", "tune_rate"):
-        _door.positive(name, settings[name])
-    _door.positive("weight_decay", weight_decay, zero=True)
-    if label_smoothing:
-        _door.fraction("label_smoothing", label_smoothing)
+    check(settings)
+    _door.whole("bits", bits, 1, 8)
+    _door.whole("tune_epochs", tune_epochs, 0)
+    _door.whole("index_bits", index_bits, 1, MOST_BITS)
+    _door.positive("tune_rate", tune_rate)
     _door.choice("start", start, STARTS)
-    settings["keep"] = list(fractions.values())
+    settings["keep"] = list(fractions(model, keep).values())
 
     place = None if folder is None else Path(folder)
     stages = Stages(place, model, data, {"method": "deep_compression"} | settings)
-    common = {"batch_size": batch_size, "label_smoothing": label_smoothing}
-    usual = common | {"learning_rate": learning_rate, "weight_decay": weight_decay}
-    dense = copy.deepcopy(model).eval()
-    rows = [_row("dense", dense, {}, data, dense, dense_bytes(model))]
-    stage = Stage(dense, pruning.everything(dense))
-    for number in range(1, rounds + 1):
-        left = {name: part ** (number / rounds) for name, part in fractions.items()}
-        more = usual | {"epochs": epochs if number == rounds else round_epochs, "seed": seed + number}
-        stage = stages.run(f"pruned-{number}", lambda was=stage, left=left, more=more: _pruned(was, left, data, more), model)
-        rows.append(_row(f"pruned {number}", stage.model, stage.masks, data, dense, pruned_bytes(stage.model, index_bits)))
-    masks = stage.masks
-    shared = Stage(share(stage.model, bits, start=start, seed=seed), masks)
-    more = common | {"learning_rate": tune_rate, "epochs": tune_epochs, "seed": seed + rounds + 1}
-    tuned = stages.run("tuned", lambda: Stage(tune(shared.model, data, **more), masks), model)
-    for step, each in (("shared", shared.model), ("tuned", tuned.model)):
-        rows.append(
-            _row(step, each, masks, data, dense, breakdown(compress(each, index_bits=index_bits))[-1]["shared_bytes"])
-        )
-    file = compress(tuned.model, index_bits=index_bits)
+    dense, common = copy.deepcopy(model).eval(), {"batch_size": batch_size, "label_smoothing": label_smoothing}
+    usual = common | {"learning_rate": learning_rate, "weight_decay": weight_decay, "seed": seed}
+    usual |= {"keep": settings["keep"], "rounds": rounds, "round_epochs": round_epochs, "epochs": epochs}
+    pruned = prune(dense, data, **usual, folder=place and place / "pruning")
+    masks = pruned[-1].masks
+    shared = share(pruned[-1].model, bits, start=start, seed=seed)
+    tuning = common | {"learning_rate": tune_rate, "epochs": tune_epochs, "seed": seed + rounds + 1}
+    tuned = stages.run("tuned", lambda: Stage(tune(shared, data, **tuning), masks), model).model
+    file = compress(tuned, index_bits=index_bits)
     if place is not None:
         _keep(file, place)
     coded = decompress(file, model)
-    rows.append(_row("coded", coded, masks, data, dense, len(file)))
-    return Baseline("deep_compression", coded, masks, tuple(rows), settings)
+
+    steps = [("dense", dense, {}, dense_bytes(dense))]
+    for number, stage in enumerate(pruned, 1):
+        steps.append((f"pruned {number}", stage.model, stage.masks, pruned_bytes(stage.model, index_bits)))
+    for step, network in (("shared", shared), ("tuned", tuned)):
+        size = breakdown(compress(network, index_bits=index_bits))[-1]["shared_bytes"]
+        steps.append((step, network, masks, size))
+    steps.append(("coded", coded, masks, len(file)))
+    rows = tuple(row(step, net, left, data, bytes=size, rate=dense_bytes(dense) / size) for step, net, left, size in steps)
+    return Baseline("deep_compression", coded, masks, rows, settings)
 
 
 def tune(
@@ -239,50 +221,6 @@ def tune(
         seed=seed,
     )
     return trained.plain().eval()
-
-
-def _fractions(model: nn.Module, keep: Any) -> dict[str, float]:
-    """Return the fraction that is kept of each layer."""
-    names = list(pruning.weights(model))
-    if keep is None:
-        keep = [0.08] * (len(names) - 1) + [0.26]
-    if not isinstance(keep, list | tuple):
-        keep = [keep] * len(names)
-    if len(keep) != len(names):
-        raise SettingError(f"keep needs one fraction, or one for each of {len(names)} layers; got {len(keep)}")
-    for part in keep:
-        if _door.fraction("keep", part, closed=True) == 0:
-            raise SettingError("keep must be above 0 in every layer")
-    return dict(zip(names, map(float, keep), strict=True))
-
-
-def _pruned(before: Stage, left: dict[str, float], data: Data, how: dict[str, Any]) -> Stage:
-    """Keep fractions of the weights, those of largest magnitude, and train them."""
-    sizes = {name: weight.numel() for name, weight in pruning.weights(before.model).items()}
-    counts = {name: max(round(left[name] * size), 1) for name, size in sizes.items()}
-    masks = pruning.largest(before.model, counts, before.masks)
-    parts = {name: count / sizes[name] for name, count in counts.items()}
-    label = f"training {sum(counts.values()) / sum(sizes.values()):.1%} of the weights"
-    trained = train(_less_dropout(before.model, parts), data.x_train, data.y_train, masks=masks, label=label, **how)
-    model = copy.deepcopy(before.model)
-    model.load_state_dict(trained.state_dict())
-    return Stage(model.eval(), masks)
-
-
-def _less_dropout(model: nn.Module, parts: dict[str, float]) -> nn.Module:
-    """Return a copy whose dropout is lower by the root of what is left of the layer before it (Han et al. 2015, 3.2)."""
-    model, part = copy.deepcopy(model), 1.0
-    names = {id(weight): name for name, weight in pruning.weights(model).items()}
-    for module in model.modules():
-        if isinstance(module, pruning.LAYERS):
-            part = parts[names[id(module.weight)]]
-        elif isinstance(module, nn.Dropout):
-            module.p *= math.sqrt(part)
-    return model
-
-
-def _row(step: str, model: nn.Module, masks: Masks, data: Data, dense: nn.Module, size: int) -> dict[str, Any]:
-    return row(step, model, masks, data, bytes=size, rate=dense_bytes(dense) / size)
 
 
 def _keep(file: bytes, place: Path) -> None:
