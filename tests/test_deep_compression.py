@@ -40,7 +40,7 @@ from nettrim.baselines.deep_compression import (
 from nettrim.data import Data, mnist5k
 from nettrim.errors import ModelError, SettingError
 from nettrim.masks import largest, magnitude, threshold, weights
-from nettrim.models import lenet300
+from nettrim.models import lenet300, mlp
 from nettrim.train import constant, train
 from tests.networks import Tied, samples, small
 
@@ -330,7 +330,8 @@ def test_the_parts_of_a_file_are_all_of_it_and_huffman_is_within_its_bytes():
         for part in ("value", "index"):
             assert layer[f"{part}_bytes"] == math.ceil(layer["entries"] * layer[f"{part}_bits_huffman"] / 8 - 1e-9)
         assert layer["codebook_bytes"] == 32 * 4
-        assert layer["pruned_bytes"] > layer["shared_bytes"] > layer["file_bytes"]
+        assert layer["pruned_bytes"] > layer["shared_bytes"]
+    assert last["pruned_bytes"] > last["shared_bytes"] > last["file_bytes"]  # not of 80 weights: tables outweigh codes there
 
 
 def signed(body):
@@ -397,7 +398,7 @@ def test_what_a_file_cannot_hold_is_refused():
 
 def test_the_method_compresses_real_digits_and_tells_every_stage(tmp_path):
     data = mnist5k()
-    data = Data("digits", data.x_train[:2000], data.y_train[:2000], data.x_test, data.y_test)
+    data = Data("digits", data.x_train[:1500], data.y_train[:1500], data.x_test, data.y_test)
     model = train(lenet300(), data.x_train, data.y_train, epochs=6)
     before = bits(model)
     torch.manual_seed(1)
@@ -498,19 +499,22 @@ def test_fractions_fall_to_their_end_and_dropout_by_the_root_of_what_is_left(mon
 
 
 def test_a_fraction_is_a_threshold_of_quality_times_deviation():
-    model = lenet300()
-    masks = largest(model, {"1.weight": 18_816})
-    weight = model.get_parameter("1.weight").detach()
-    quality = float(weight[masks["1.weight"]].abs().min() / weight.std())
-    limits = {"1.weight": quality * (1 - 1e-6) * float(weight.std())}  # float32 has 1e-7; neighbors are farther apart here
-    assert torch.equal(threshold(model, limits)["1.weight"], masks["1.weight"])
+    model = small()
+    masks = largest(model, {name: weight.numel() // 3 for name, weight in weights(model).items()})
+    limits = {}
+    for name, weight in weights(model).items():
+        kept, gone = (weight[mask].abs().detach().double().numpy() for mask in (masks[name], ~masks[name]))
+        deviation = float(weight.detach().std())
+        quality = (kept.min() + gone.max()) / 2 / deviation
+        limits[name] = quality * deviation
+    assert all(torch.equal(mask, masks[name]) for name, mask in threshold(model, limits).items())
 
 
 def test_the_study_goes_on_from_its_rows_and_tells_the_files_on_disk(tmp_path, monkeypatch, capsys):
     data = mnist5k()
     data = Data("mnist5k", data.x_train[:300], data.y_train[:300], data.x_test[:100], data.y_test[:100])
     monkeypatch.setattr(study, "load", lambda name: data)
-    monkeypatch.setattr(study, "trained", lambda name, data, **more: lenet300(seed=more["seed"]))
+    monkeypatch.setattr(study, "trained", lambda name, data, **more: mlp((784, 30, 20, 10), seed=more["seed"]))
     few = {"lenet300": {"keep": [0.08, 0.09, 0.26], "rounds": 2, "round_epochs": 1, "epochs": 1, "tune_epochs": 1}}
     out = tmp_path / "baseline.csv"
     asked = ["--seeds", "0", "1", "--lenet5-seeds", "--bits", "2", "--networks", str(tmp_path / "nets"), "--out", str(out)]
@@ -520,7 +524,7 @@ def test_the_study_goes_on_from_its_rows_and_tells_the_files_on_disk(tmp_path, m
     assert [row["step"] for row in stages] == 2 * ["dense", "pruned 1", "pruned 2", "shared", "tuned", "coded"]
     sizes = [path.stat().st_size for path in sorted((tmp_path / "nets").rglob(FILE))]
     assert [int(row["bytes"]) for row in stages if row["step"] == "coded"] == sizes
-    assert [int(row["file_bytes"]) for row in layers if row["layer"] == "all"] == sizes
+    assert [int(row["file_bytes"]) for row in layers if row["layer"] == "all" and row["index_bits"] == "8"] == sizes
     assert [(row["seed"], row["start"]) for row in begun] == [(s, how) for s in "01" for how in deep_compression.STARTS]
     pruned_errors = [row["errors"] for row in stages if row["step"] == "pruned 2"]
     assert [row["pruned_errors"] for row in begun[::3]] == pruned_errors  # the network of the run, not one of its own

@@ -94,7 +94,7 @@ def compress(model: nn.Module, *, index_bits: int = 8) -> bytes:
     ModelError
         If a layer has more than 65,536 distinct weights, or a tensor is of a type that files do not know.
     """
-    _door.whole("index_bits", index_bits, 1, MOST_BITS)
+    index_bits = _door.whole("index_bits", index_bits, 1, MOST_BITS)
     shared, seen = {id(weight) for weight in weights(model).values()}, {}
     head, body = [MAGIC], []
     state = model.state_dict(keep_vars=True)  # the parameters themselves, so that one under two names is known again

@@ -72,42 +72,42 @@ def prune(
     SettingError
         If a setting is outside of what it may be.
     """
-    settings = settings_of(locals())
-    check(settings)
+    asked = check(settings_of(locals()))
     final = fractions(model, keep)
-    stages = Stages(folder, model, data, {"method": "prune", **settings, "keep": list(final.values())})
-    how = {"learning_rate": learning_rate, "batch_size": batch_size, "weight_decay": weight_decay}
-    done = [Stage(model, pruning.everything(model))]
+    stages = Stages(folder, model, data, {"method": "prune", **asked, "keep": list(final.values())})
+    how = {name: asked[name] for name in ("learning_rate", "batch_size", "weight_decay", "label_smoothing")}
+    done, rounds = [Stage(model, pruning.everything(model))], asked["rounds"]
     for r in range(1, rounds + 1):
         left = {name: part ** (r / rounds) for name, part in final.items()}
-        more = how | {
-            "label_smoothing": label_smoothing,
-            "epochs": epochs if r == rounds else round_epochs,
-            "seed": seed + r,
-        }
+        more = how | {"epochs": asked["epochs" if r == rounds else "round_epochs"], "seed": asked["seed"] + r}
         done.append(stages.run(f"round-{r}", lambda left=left, more=more: _round(done[-1], left, data, more), model))
     return done[1:]
 
 
-def check(settings: dict[str, Any]) -> None:
-    """Refuse settings of ``prune`` that are outside of what they may be.
+def check(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings, those of ``prune`` as numbers of their kind, or refuse those outside of what they may be.
 
     Parameters
     ----------
     settings : dict
-        All but ``keep``; others are passed over.
+        All of them; others are passed over.
+
+    Returns
+    -------
+    dict
+        In the same order.
 
     Raises
     ------
     SettingError
         By the name of the first.
     """
-    for name in ("rounds", "round_epochs", "epochs", "batch_size"):
-        _door.whole(name, settings[name])
-    _door.whole("seed", settings["seed"], 0)
-    _door.positive("learning_rate", settings["learning_rate"])
-    _door.positive("weight_decay", settings["weight_decay"], zero=True)
-    _door.fraction("label_smoothing", settings["label_smoothing"], closed=True)
+    found = {name: _door.whole(name, settings[name]) for name in ("rounds", "round_epochs", "epochs", "batch_size")}
+    found["seed"] = _door.whole("seed", settings["seed"], 0)
+    found["learning_rate"] = _door.positive("learning_rate", settings["learning_rate"])
+    found["weight_decay"] = _door.positive("weight_decay", settings["weight_decay"], zero=True)
+    found["label_smoothing"] = _door.fraction("label_smoothing", settings["label_smoothing"], closed=True)
+    return settings | found
 
 
 def fractions(model: nn.Module, keep: Any) -> dict[str, float]:

@@ -24,6 +24,7 @@ not. Dropout in retraining falls with the root of the connections that are left,
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 from pathlib import Path
 
@@ -139,23 +140,24 @@ def run(
     """
     settings = settings_of(locals())
     _door.fits(model, data)
-    check(settings)
-    _door.whole("bits", bits, 1, 8)
-    _door.whole("tune_epochs", tune_epochs, 0)
-    _door.whole("index_bits", index_bits, 1, MOST_BITS)
-    _door.positive("tune_rate", tune_rate)
-    _door.choice("start", start, STARTS)
-    settings["keep"] = list(fractions(model, keep).values())
-
+    settings = check(settings) | {
+        "keep": list(fractions(model, keep).values()),
+        "bits": _door.whole("bits", bits, 1, 8),
+        "start": _door.choice("start", start, STARTS),
+        "tune_epochs": _door.whole("tune_epochs", tune_epochs, 0),
+        "tune_rate": _door.positive("tune_rate", tune_rate),
+        "index_bits": _door.whole("index_bits", index_bits, 1, MOST_BITS),
+    }
+    rounds, index_bits, seed = (settings[name] for name in ("rounds", "index_bits", "seed"))
     place = None if folder is None else Path(folder)
     stages = Stages(place, model, data, {"method": "deep_compression"} | settings)
-    dense, common = copy.deepcopy(model).eval(), {"batch_size": batch_size, "label_smoothing": label_smoothing}
-    usual = common | {"learning_rate": learning_rate, "weight_decay": weight_decay, "seed": seed}
-    usual |= {"keep": settings["keep"], "rounds": rounds, "round_epochs": round_epochs, "epochs": epochs}
-    pruned = prune(dense, data, **usual, folder=place and place / "pruning")
+    dense = copy.deepcopy(model).eval()
+    of_pruning = {name: settings[name] for name in inspect.signature(prune).parameters if name in settings}
+    pruned = prune(dense, data, **of_pruning, folder=place and place / "pruning")
     masks = pruned[-1].masks
-    shared = share(pruned[-1].model, bits, start=start, seed=seed)
-    tuning = common | {"learning_rate": tune_rate, "epochs": tune_epochs, "seed": seed + rounds + 1}
+    shared = share(pruned[-1].model, settings["bits"], start=start, seed=seed)
+    tuning = {name: settings[name] for name in ("batch_size", "label_smoothing")}
+    tuning |= {"epochs": settings["tune_epochs"], "learning_rate": settings["tune_rate"], "seed": seed + rounds + 1}
     tuned = stages.run("tuned", lambda: Stage(tune(shared, data, **tuning), masks), model).model
     file = compress(tuned, index_bits=index_bits)
     if place is not None:
