@@ -118,6 +118,12 @@ def test_no_more_clusters_than_distinct_values():
     assert centroids.tolist() == [-1.0, 3.0] and index.tolist() == [1, 0, 1, 1]
 
 
+def test_values_one_rounding_apart_come_to_an_end():
+    near = np.nextafter([1.0, np.nextafter(1.0, 2), np.nextafter(np.nextafter(1.0, 2), 2)], 2)
+    centroids, index = kmeans(near, 2)
+    assert len(centroids) <= 2 and np.abs(near - centroids[index]).max() <= 2 * np.spacing(1.0)
+
+
 def test_kmeans_refuses_what_has_no_clusters():
     for wrong in ([], [1.0, np.nan], [np.inf]):
         with pytest.raises(SettingError, match="needs values, all finite"):

@@ -123,14 +123,16 @@ def _edges(ordered: Floats, centroids: Floats) -> NDArray[np.int64]:
 
 def _refilled(ordered: Floats, centroids: Floats) -> Floats:
     """Return the centroids, those without values moved to the values that are farthest from theirs."""
-    while True:
+    for _ in range(2 * len(centroids)):  # a move may empty a neighbor, and of values one rounding apart none helps
         centroids = np.sort(centroids)
         sizes = np.diff(_edges(ordered, centroids))
         empty = np.flatnonzero(sizes == 0)
         if not len(empty):
             return centroids
         far = np.abs(ordered - np.repeat(centroids, sizes)).argmax()
-        centroids[empty[0]] = ordered[far]  # of more distinct values than centroids, one at least is off its centroid
+        centroids[empty[0]] = ordered[far]
+    centroids = np.sort(centroids)
+    return centroids[np.diff(_edges(ordered, centroids)) > 0]
 
 
 def _ordered(values: Any) -> Floats:
