@@ -123,7 +123,7 @@ def _edges(ordered: Floats, centroids: Floats) -> NDArray[np.int64]:
 
 def _refilled(ordered: Floats, centroids: Floats) -> Floats:
     """Return the centroids, those without values moved to the values that are farthest from theirs."""
-    for _ in range(2 * len(centroids)):  # a move may empty a neighbor, and of values one rounding apart none helps
+    for _ in range(10 * len(centroids)):  # a move may empty a neighbor, and of values one rounding apart none helps
         centroids = np.sort(centroids)
         sizes = np.diff(_edges(ordered, centroids))
         empty = np.flatnonzero(sizes == 0)
