@@ -370,6 +370,14 @@ def test_files_that_lie_under_a_right_check_sum_are_refused_by_name_or_decode(at
             assert "compressed" in str(error) or "Huffman" in str(error) or "stream" in str(error)
 
 
+def test_weights_behind_the_end_of_their_layer_are_refused():
+    model = nn.Linear(40, 1)
+    body = bytearray(compress(model)[:-4])
+    body[body.index(b"weight") + len("weight") + 3] = 20  # the second axis, behind type, number of axes and the first
+    with pytest.raises(ModelError, match="'weight' has weights behind its end"):
+        decompress(signed(bytes(body)), nn.Linear(20, 1))
+
+
 def test_files_of_another_architecture_are_refused_by_the_name_of_the_tensor():
     file = compress(small())
     for model, match in (
