@@ -27,8 +27,8 @@ def prune(
     data: Data,
     *,
     keep: float | list[float] | None = None,
-    rounds: int = 3,
-    round_epochs: int = 2,
+    rounds: int = 4,
+    round_epochs: int = 3,
     epochs: int = 20,
     learning_rate: float = 2e-3,
     batch_size: int = 200,
@@ -118,7 +118,7 @@ def fractions(model: nn.Module, keep: Any) -> dict[str, float]:
     model : torch.nn.Module
         Any model.
     keep : float or list of float or None
-        For all layers, or one for each in the order of the model; None for 8 %, and 26 % of the last.
+        For all layers, or one for each in the order of the model; None for 9 %, and 30 % of the last.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def fractions(model: nn.Module, keep: Any) -> dict[str, float]:
     """
     names = list(pruning.weights(model))
     if keep is None:
-        keep = [0.08] * (len(names) - 1) + [0.26]
+        keep = [0.09] * (len(names) - 1) + [0.3]
     if not isinstance(keep, list | tuple):
         keep = [keep] * len(names)
     if len(keep) != len(names):
