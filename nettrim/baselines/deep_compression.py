@@ -19,7 +19,8 @@ its gradient, not in proportion to the sum; clusters that k-means empties begin 
 also holds tables, biases, names and shapes, which the paper does not count. What the paper says of differences fits 5 bits;
 the default here is 8, its number for convolutions, because Huffman's code makes rare long differences cheap and fillers are
 not. For LeNet-300-100 the paper keeps 8, 9 and 26 % of the weights in 6 bits; the defaults are 9 % (30 % of the last layer)
-in 4 bits, about as many bytes and, with our networks, fewer errors. Dropout in retraining falls with the root of the connections that are left, as the paper of 2015 has it.
+in 4 bits: about as many bytes and, with our networks, fewer errors. Dropout in retraining falls with the root of the
+connections that are left, as the paper of 2015 has it.
 """
 
 from __future__ import annotations
