@@ -129,7 +129,15 @@ def grams(model: nn.Module, names: Iterable[str], inputs: Tensor, batch_size: in
 
 
 def planned(
-    layer: nn.Module, how: str, rule: str, amount: float | None, asked: Any, gram: Array | None, smaller_only: bool
+    layer: nn.Module,
+    how: str,
+    rule: str,
+    amount: float | None,
+    *,
+    asked: Any = None,
+    gram: Array | None = None,
+    smaller_only: bool = True,
+    floor: bool = True,
 ) -> Plan:
     """Return what is done with a layer.
 
@@ -141,12 +149,14 @@ def planned(
         From ``kinds``.
     rule, amount
         How its rank is chosen.
-    asked : int, sequence of int or None
+    asked : int or sequence of int, optional
         Its rank or ranks, where they are told.
-    gram : numpy.ndarray or None
+    gram : numpy.ndarray, optional
         Of its inputs.
-    smaller_only : bool
+    smaller_only : bool, optional
         Whether it is left alone where the factors have as many weights as it has, or more.
+    floor : bool, optional
+        Whether it gets rank 1 where EVBMF finds rank 0, or is left alone.
 
     Returns
     -------
@@ -161,6 +171,8 @@ def planned(
     if how.startswith("left alone"):
         return Plan(how)
     weight = layer.weight.detach().double().cpu().numpy()
+    if rule == "evbmf" and asked is None and not floor and _silent(weight):
+        return Plan("left alone: EVBMF finds nothing but noise in it")
     if how == "svd":
         ranks = _asked(asked, (min(weight.shape),), layer) or (_chosen(weight, rule, amount, gram),)
     elif how == "tucker":
@@ -221,6 +233,12 @@ def _chosen(matrix: Array, rule: str, amount: float | None, gram: Array | None =
     power = np.cumsum(spectrum(matrix, gram) ** 2)
     # to rounding: all of the energy is reached where nothing is left but rounding
     return min(full, 1 + int(np.searchsorted(power, amount * power[-1] * (1 - 1e-12))))
+
+
+def _silent(weight: Array) -> bool:
+    """Say whether EVBMF finds rank 0 in a weight, or in an unfolding of a kernel; one row alone has no other rank than 1."""
+    sides = [unfolded(weight, mode) for mode in (0, 1)]
+    return any(evbmf(side).rank == 0 for side in sides if min(side.shape) > 1)
 
 
 def _tucker_ranks(weight: Array, rule: str, amount: float | None) -> tuple[int, int]:

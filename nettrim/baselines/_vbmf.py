@@ -134,10 +134,12 @@ def _noise(s: NDArray[np.float64], L: int, M: int) -> float:
     upper = np.sum(s**2) / (L * M)
     if np.sqrt(lower) <= s[0] * M * np.finfo(float).eps:
         return 0.0
-    grid = np.geomspace(lower, max(upper, lower), GRID)
+    if lower >= upper:  # of a vector they are one number, to rounding
+        return float(upper)
+    grid = np.geomspace(lower, upper, GRID)
     best = int(np.argmin([free_energy(x, s, L, M) for x in grid]))
-    around = np.log(grid[[max(best - 1, 0), min(best + 1, GRID - 1)]])
-    if around[0] == around[1]:
+    around = tuple(np.log(grid[[max(best - 1, 0), min(best + 1, GRID - 1)]]))
+    if around[0] >= around[1]:
         return float(grid[best])
-    found = minimize_scalar(lambda x: free_energy(np.exp(x), s, L, M), bounds=tuple(around), options={"xatol": 1e-12}).x
+    found = minimize_scalar(lambda x: free_energy(np.exp(x), s, L, M), bounds=around, options={"xatol": 1e-12}).x
     return min((float(grid[best]), float(np.exp(found))), key=lambda x: free_energy(x, s, L, M))

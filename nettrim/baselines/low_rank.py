@@ -19,6 +19,7 @@ The pieces: ``truncated``, ``tucker2``, ``cp``, ``evbmf``, and the modules made 
   layer with one input channel becomes two convolutions, and a 1 x 1 convolution becomes two, as a matrix would.
 * CP is fitted by alternating least squares with a small penalty, which keeps components from diverging, where Lebedev et al.
   use nonlinear least squares. Its rank is told, or gives as many weights as Tucker-2 by the same rule would have.
+* A layer in which EVBMF finds rank 0 is left alone unless it is named in ``layers``; then its rank is 1.
 * A layer that would not get smaller is left alone, as are convolutions in groups, over one or three axes, and weights that are in
   several places; each has a row that says so.
 * Fine-tuning is Adam with a cosine, as the dense networks here are trained, for more than the one epoch of Kim et al.
@@ -155,10 +156,10 @@ def run(
         return _ranks.grams(model, names, data.x_train[drawn])
 
     def choose() -> Stage:
-        told, plans = ranks or {}, {}
+        plans = {}
         for name, how in kinds.items():
-            layer, gram = model.get_submodule(name), grams().get(name)
-            plans[name] = _ranks.planned(layer, how, rule, amount, told.get(name), gram, smaller_only)
+            more = {"asked": (ranks or {}).get(name), "gram": grams().get(name), "floor": layers is not None}
+            plans[name] = _ranks.planned(model.get_submodule(name), how, rule, amount, smaller_only=smaller_only, **more)
         return Stage(model, {}, {"plans": plans})
 
     plans = {name: Plan(how, tuple(of)) for name, (how, of) in stages.run("ranks", choose, model).facts["plans"].items()}
