@@ -195,7 +195,7 @@ def test_pure_noise_has_no_rank_and_no_noise_keeps_all_of_it():
     assert evbmf(np.zeros((3, 5))).rank == 0
     assert _ranks._chosen(normal(40, 70), "evbmf", None) == 1  # a layer of rank 0 would be none
     for wrong, sigma2 in ((np.zeros(3), None), (np.full((2, 2), np.nan), None), (np.eye(3), 0.0)):
-        with pytest.raises(SettingError, match="finite matrix|must be positive"):
+        with pytest.raises(SettingError, match=r"finite matrix|must be positive"):
             evbmf(wrong, sigma2)
 
 
@@ -633,7 +633,9 @@ def test_a_layer_without_signal_is_left_alone_unless_it_is_named():
 # --- the study
 
 
-def test_the_study_goes_on_from_its_rows(tmp_path, capsys):
+def test_the_study_goes_on_from_its_rows(tmp_path, capsys, monkeypatch):
+    few = blobs(80, size=(1, 28, 28))
+    monkeypatch.setattr(study, "load", lambda name: Data(name, few.x_train, few.y_train, few.x_test, few.y_test))
     out = tmp_path / "rows.csv"
     call = ["--data", "mnist5k", "--network", "lenet300", "--seeds", "0", "--epochs", "1", "--dense-epochs", "1"]
     call += ["--networks", str(tmp_path), "--out", str(out), "--points"]

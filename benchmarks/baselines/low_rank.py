@@ -1,9 +1,9 @@
 """What accuracy is left at how many parameters when layers are put into factors, before and after fine-tuning?
 
-LeNet-300-100: plain against data-aware truncation over ranks (a fraction of the full one), over energies, and at the ranks of
-EVBMF, with five epochs of fine-tuning. LeNet-5: its second convolution alone by Tucker-2 and by CP with as many weights, over
-ranks, before fine-tuning; both with the first linear layer at the ranks of EVBMF, and at fractions, with one epoch. Also the
-reconstruction of that convolution against tensorly's, where tensorly is there. All on whole MNIST, over seeds.
+LeNet-300-100: plain against data-aware truncation over ranks (a fraction of the full one), over energies, and at the ranks
+of EVBMF, with five epochs of fine-tuning. LeNet-5: its second convolution alone by Tucker-2 and by CP with as many weights,
+over ranks, before fine-tuning; both with the first linear layer at the ranks of EVBMF, and at fractions, with one epoch.
+Also the reconstruction of that convolution against tensorly's, where tensorly is there. All on whole MNIST, over seeds.
 
     python -m benchmarks.baselines.low_rank --networks FOLDER
 

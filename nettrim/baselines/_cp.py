@@ -4,8 +4,8 @@ Lebedev, Ganin, Rakhuba, Oseledets, Lempitsky, "Speeding-up Convolutional Neural
 (ICLR 2015): K(t, s, i, j) = sum over r of lambda_r T(t, r) S(s, r) H(i, r) V(j, r). They fit by nonlinear least squares.
 
 A best approximation of a given CP rank need not exist: the infimum may only be approached by components that grow without
-bound and cancel (De Silva, Lim, "Tensor Rank and the Ill-Posedness of the Best Low-Rank Approximation Problem", SIAM Journal on
-Matrix Analysis and Applications 30, 2008). So what is minimized here, over factors A_k of a tensor scaled to norm 1, is
+bound and cancel (De Silva, Lim, "Tensor Rank and the Ill-Posedness of the Best Low-Rank Approximation Problem", SIAM Journal
+on Matrix Analysis and Applications 30, 2008). So what is minimized here, over factors A_k of a tensor scaled to norm 1, is
 
     ||K - [[A_1, ..., A_4]]||^2 + ridge (||A_1||^2 + ... + ||A_4||^2),
 
@@ -97,15 +97,14 @@ def cp(
     Raises
     ------
     SettingError
-        If the tensor is not finite or has fewer than two axes, or rank, sweeps or starts is below 1, or ridge or tol below 0.
+        If the tensor is not finite or has fewer than two axes, rank, sweeps or starts is below 1, or ridge or tol below 0.
     """
     K = np.asarray(kernel, dtype=np.float64)
     if K.ndim < 2 or not np.isfinite(K).all():
         raise SettingError(f"cp takes a finite tensor of two axes or more; got {K.shape}")
     if min(rank, sweeps, starts) < 1 or not (ridge >= 0 and tol >= 0):
-        raise SettingError(
-            f"cp needs rank, sweeps and starts from 1 on, ridge and tol from 0 on; got {rank}, {sweeps}, {starts}, {ridge}, {tol}"
-        )
+        came = f"{rank}, {sweeps}, {starts}, {ridge}, {tol}"
+        raise SettingError(f"cp needs rank, sweeps and starts from 1 on, ridge and tol from 0 on; got {came}")
     norm = np.linalg.norm(K)
     scaled, rng = K / (norm or 1.0), np.random.default_rng(seed)
     runs = [_als(scaled, _start(scaled, rank, rng, leading=k == 0), ridge, sweeps, tol) for k in range(starts)]

@@ -1,8 +1,8 @@
 """Layers in factors as torch modules: two Linear for one, three convolutions (Tucker-2) or four (CP) for one.
 
-Stride, padding and dilation go to the convolution that has the extent: a 1 x 1 convolution without a bias acts on each pixel by
-itself and leaves zeros, so padding may come after it, whatever its mode. The bias goes to the last factor. Weights are laid in
-as they are, without an initialization that would draw from torch's global generator.
+Stride, padding and dilation go to the convolution that has the extent: a 1 x 1 convolution without a bias acts on each
+pixel by itself and leaves zeros, so padding may come after it, whatever its mode. The bias goes to the last factor. Weights
+are laid in as they are, without an initialization that would draw from torch's global generator.
 """
 
 from __future__ import annotations
@@ -122,8 +122,12 @@ def replaced(model: nn.Module, layers: dict[str, nn.Module]) -> nn.Module:
 
 def _along(layer: nn.Conv2d, axis: int) -> dict[str, Any]:
     """Return what of stride, padding and dilation is along one axis; "same" and "valid" are so along each."""
-    padding = layer.padding if isinstance(layer.padding, str) else tuple(_only(layer.padding[axis], axis, 0))
-    return {"stride": _only(layer.stride[axis], axis, 1), "padding": padding, "dilation": _only(layer.dilation[axis], axis, 1)}
+    padding = layer.padding if isinstance(layer.padding, str) else _only(layer.padding[axis], axis, 0)
+    return {
+        "stride": _only(layer.stride[axis], axis, 1),
+        "padding": padding,
+        "dilation": _only(layer.dilation[axis], axis, 1),
+    }
 
 
 def _only(value: int, axis: int, other: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nettrim.baselines._tucker import unfolded
 from nettrim.baselines._truncated import spectrum
+from nettrim.baselines._tucker import unfolded
 from nettrim.baselines._vbmf import evbmf
 from nettrim.errors import SettingError
 from nettrim.evaluate import evaluating
@@ -243,7 +243,7 @@ def _silent(weight: Array) -> bool:
 
 def _tucker_ranks(weight: Array, rule: str, amount: float | None) -> tuple[int, int]:
     """Return R3 and R4 from the two unfoldings; of a 1 x 1 kernel, which is a matrix, R4 alone is chosen."""
-    n_out, n_in, *extent = weight.shape
+    _, n_in, *extent = weight.shape
     area = int(np.prod(extent))
     if area == 1:
         return n_in, _chosen(unfolded(weight, 0), rule, amount)

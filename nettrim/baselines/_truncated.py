@@ -1,11 +1,12 @@
 """The matrix of lower rank that is nearest to a layer's weights, or whose responses are: both have a closed form.
 
-Eckart, Young, "The approximation of one matrix by another of lower rank" (Psychometrika 1, 1936): with W = U S V', the nearest
-matrix of rank r is U_r S_r V_r', at a squared distance of s_{r+1}^2 + s_{r+2}^2 + ... For a layer that is applied to inputs X,
-with G = X X' = L L', ||(W - W_r) X||_F = ||(W - W_r) L||_F, which [W L]_r L^{-1} minimizes.
+Eckart, Young, "The approximation of one matrix by another of lower rank" (Psychometrika 1, 1936): with W = U S V', the
+nearest matrix of rank r is U_r S_r V_r', at a squared distance of s_{r+1}^2 + s_{r+2}^2 + ... For a layer that is applied to
+inputs X, with G = X X' = L L', ||(W - W_r) X||_F = ||(W - W_r) L||_F, which [W L]_r L^{-1} minimizes.
 
-L need not have an inverse: [W L]_r L^{-1} = U_r U_r' W, where U_r are the leading left singular vectors of W L. This is an optimum
-for any G, and what it does to inputs that are always 0 (the rim of MNIST's images) is U_r U_r' of what W does to them.
+L need not have an inverse: [W L]_r L^{-1} = U_r U_r' W, where U_r are the leading left singular vectors of W L. This is an
+optimum for any G, and what it does to inputs that are always 0 (the rim of MNIST's images) is U_r U_r' of what W does to
+them.
 """
 
 from __future__ import annotations

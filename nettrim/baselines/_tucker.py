@@ -1,15 +1,15 @@
 """Tucker-2 of a convolution's kernel: a smaller kernel between a matrix on its inputs and one on its outputs.
 
-Kim, Park, Yoo, Choi, Yang, Shin, "Compression of Deep Convolutional Neural Networks for Fast and Low Power Mobile Applications"
-(ICLR 2016); De Lathauwer, De Moor, Vandewalle, "On the Best Rank-1 and Rank-(R1, R2, ..., RN) Approximation of Higher-Order
-Tensors" (SIAM Journal on Matrix Analysis and Applications 21, 2000).
+Kim, Park, Yoo, Choi, Yang, Shin, "Compression of Deep Convolutional Neural Networks for Fast and Low Power Mobile
+Applications" (ICLR 2016); De Lathauwer, De Moor, Vandewalle, "On the Best Rank-1 and Rank-(R1, R2, ..., RN) Approximation
+of Higher-Order Tensors" (SIAM Journal on Matrix Analysis and Applications 21, 2000).
 
     K(t, s, i, j) = sum over r4, r3 of C(r4, r3, i, j) U4(t, r4) U3(s, r3)
 
 in torch's order, outputs first; r3 and r4 are the paper's, whose third and fourth mode are inputs and outputs. HOSVD begins
-with the leading left singular vectors of the two unfoldings; HOOI then takes those of the kernel projected on the other factor,
-in turn. Each step is the best one for the other factor held fixed, so the error never grows; with orthonormal factors it is
-||K||^2 - ||C||^2.
+with the leading left singular vectors of the two unfoldings; HOOI then takes those of the kernel projected on the other
+factor, in turn. Each step is the best one for the other factor held fixed, so the error never grows; with orthonormal
+factors it is ||K||^2 - ||C||^2.
 """
 
 from __future__ import annotations

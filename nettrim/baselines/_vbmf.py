@@ -3,12 +3,13 @@
 Nakajima, Sugiyama, Babacan, Tomioka, "Global Analytic Solution of Fully-observed Variational Bayesian Matrix Factorization"
 (Journal of Machine Learning Research 14, 2013).
 
-The model is Y = B A' + noise with independent Gaussian noise of variance sigma2, Gaussian priors on the columns of A and B, and
-a posterior under which A and B are independent. For Y (L, M) with L <= M, alpha = L / M, singular values s and
+The model is Y = B A' + noise with independent Gaussian noise of variance sigma2, Gaussian priors on the columns of A and B,
+and a posterior under which A and B are independent. For Y (L, M) with L <= M, alpha = L / M, singular values s and
 
     z = s^2 / (M sigma2),    t(z) = (z - (1 + alpha) + sqrt((z - (1 + alpha))^2 - 4 alpha)) / 2,
 
-a component is kept when z > xbar = (1 + tau)(1 + alpha / tau) with tau = 2.5129 sqrt(alpha), and its singular value shrinks to
+a component is kept when z > xbar = (1 + tau)(1 + alpha / tau) with tau = 2.5129 sqrt(alpha), and its singular value shrinks
+to
 
     d = s / 2 (1 - (L + M) sigma2 / s^2 + sqrt((1 - (L + M) sigma2 / s^2)^2 - 4 L M sigma2^2 / s^4)).
 

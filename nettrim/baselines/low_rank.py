@@ -1,28 +1,31 @@
 """Low-rank factorization: linear layers become two, convolutions three (Tucker-2) or four (CP), and the whole is fine-tuned.
 
 Denton, Zaremba, Bruna, LeCun, Fergus, "Exploiting Linear Structure Within Convolutional Networks for Efficient Evaluation"
-(NIPS 2014) for linear layers; Kim, Park, Yoo, Choi, Yang, Shin, "Compression of Deep Convolutional Neural Networks for Fast and
-Low Power Mobile Applications" (ICLR 2016) for Tucker-2 with ranks by EVBMF and one fine-tuning of the whole network; Lebedev,
-Ganin, Rakhuba, Oseledets, Lempitsky, "Speeding-up Convolutional Neural Networks Using Fine-tuned CP-Decomposition" (ICLR 2015).
+(NIPS 2014) for linear layers; Kim, Park, Yoo, Choi, Yang, Shin, "Compression of Deep Convolutional Neural Networks for Fast
+and Low Power Mobile Applications" (ICLR 2016) for Tucker-2 with ranks by EVBMF and one fine-tuning of the whole network;
+Lebedev, Ganin, Rakhuba, Oseledets, Lempitsky, "Speeding-up Convolutional Neural Networks Using Fine-tuned CP-Decomposition"
+(ICLR 2015) for CP.
 
-    linear, W (m, n)                W_r = (U_r S_r^(1/2)) (S_r^(1/2) V_r')                              r (m + n) weights
-    the same, on inputs X           the W_r that minimizes ||(W - W_r) X||_F                            r (m + n)
-    Tucker-2, K (T, S, d, d)        1 x 1 to R3 channels, d x d to R4, 1 x 1 to T                       S R3 + d^2 R3 R4 + T R4
-    CP                              1 x 1 to R, d x 1 and 1 x d on each of the R, 1 x 1 to T            R (S + 2 d + T)
+    layer                       in factors                                                  weights
+    linear, W (m, n)            W_r = (U_r S_r^(1/2)) (S_r^(1/2) V_r')                      r (m + n)
+    the same, on inputs X       the W_r that minimizes ||(W - W_r) X||_F                    r (m + n)
+    Tucker-2, K (T, S, d, d)    1 x 1 to R3 channels, d x d to R4, 1 x 1 to T               S R3 + d^2 R3 R4 + T R4
+    CP                          1 x 1 to R, d x 1 and 1 x d on each of the R, 1 x 1 to T    R (S + 2 d + T)
 
-The pieces: ``truncated``, ``tucker2``, ``cp``, ``evbmf``, and the modules made of them, ``linear_pair``, ``tucker_convolutions``,
-``cp_convolutions``. Departures from the papers:
+The pieces: ``truncated``, ``tucker2``, ``cp``, ``evbmf``, and the modules made of them, ``linear_pair``,
+``tucker_convolutions``, ``cp_convolutions``. Departures from the papers:
 
-* Linear layers can be approximated in their responses on training samples rather than in their weights (``linear="data"``, the
-  default; inputs are those of the dense network). ``linear="plain"`` is the plain truncated SVD.
-* A side of Tucker-2 at full rank gets no 1 x 1 convolution, since a square factor can be multiplied into the core. So a first
-  layer with one input channel becomes two convolutions, and a 1 x 1 convolution becomes two, as a matrix would.
-* CP is fitted by alternating least squares with a small penalty, which keeps components from diverging, where Lebedev et al.
-  use nonlinear least squares. Its rank is told, or gives as many weights as Tucker-2 by the same rule would have.
+* Linear layers can be approximated in their responses on training samples rather than in their weights (``linear="data"``,
+  the default; inputs are those of the dense network). ``linear="plain"`` is the plain truncated SVD.
+* The layer that gives the logits is left alone unless it is named.
+* A side of Tucker-2 at full rank gets no 1 x 1 convolution, since a square factor can be multiplied into the core. So a
+  first layer with one input channel becomes two convolutions, and a 1 x 1 convolution becomes two, as a matrix would.
+* CP is fitted by alternating least squares with a small penalty, which keeps components from diverging, where Lebedev et
+  al. use nonlinear least squares. Its rank is told, or gives as many weights as Tucker-2 by the same rule would have.
 * A layer in which EVBMF finds rank 0 is left alone unless it is named in ``layers``; then its rank is 1.
-* A layer that would not get smaller is left alone, as are convolutions in groups, over one or three axes, and weights that are in
-  several places; each has a row that says so.
-* Fine-tuning is Adam with a cosine, as the dense networks here are trained, for more than the one epoch of Kim et al.
+* A layer that would not get smaller is left alone, as are convolutions in groups, over one or three axes, and weights that
+  are in several places; each has a row that says so.
+* Fine-tuning is Adam with a cosine, as the dense networks here are trained.
 """
 
 from __future__ import annotations
@@ -188,7 +191,9 @@ def _check(told: Mapping[str, Any]) -> None:
     _door.choice("rule", told["rule"], _ranks.RULES)
     if told["rule"] == "evbmf":
         if told["amount"] is not None:
-            raise SettingError(f"amount goes with the rules energy, ratio and number, not with evbmf; got {told['amount']!r}")
+            raise SettingError(
+                f"amount goes with the rules energy, ratio and number, not with evbmf; got {told['amount']!r}"
+            )
     elif told["rule"] == "number":
         _door.whole("amount", told["amount"])
     else:
@@ -257,7 +262,12 @@ def _steps(model: nn.Module, factored: Stage, plans: Mapping[str, Plan], data: D
             rows.append(rows[-1] | {"step": "left alone", "layer": name, "how": plan.how, "rank": "", "error": 0.0})
             continue
         so_far[name] = factored.model.get_submodule(name)
-        more = {"layer": name, "how": plan.how, "rank": " ".join(map(str, plan.ranks)), "error": factored.facts["errors"][name]}
+        more = {
+            "layer": name,
+            "how": plan.how,
+            "rank": " ".join(map(str, plan.ranks)),
+            "error": factored.facts["errors"][name],
+        }
         rows.append(_row("factored", replaced(model, so_far), model, data, **more))
     return [*rows, rows[-1] | {"step": "all factored", "layer": "", "how": "", "rank": "", "error": 0.0}]
 
