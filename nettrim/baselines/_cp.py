@@ -1,7 +1,7 @@
 """CP of a convolution's kernel by alternating least squares, with a small penalty that keeps components from diverging.
 
 Lebedev, Ganin, Rakhuba, Oseledets, Lempitsky, "Speeding-up Convolutional Neural Networks Using Fine-tuned CP-Decomposition"
-(ICLR 2015): K(t, s, i, j) = sum over r of lambda_r T(t, r) S(s, r) H(i, r) V(j, r). They fit by nonlinear least squares.
+(ICLR 2015): K(t, s, i, j) = sum over r of lambda_r T(t, r) S(s, r) H(i, r) V(j, r).
 
 A best approximation of a given CP rank need not exist: the infimum may only be approached by components that grow without
 bound and cancel (De Silva, Lim, "Tensor Rank and the Ill-Posedness of the Best Low-Rank Approximation Problem", SIAM Journal

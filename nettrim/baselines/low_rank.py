@@ -20,8 +20,8 @@ The pieces: ``truncated``, ``tucker2``, ``cp``, ``evbmf``, and the modules made 
 * The layer that gives the logits is left alone unless it is named.
 * A side of Tucker-2 at full rank gets no 1 x 1 convolution, since a square factor can be multiplied into the core. So a
   first layer with one input channel becomes two convolutions, and a 1 x 1 convolution becomes two, as a matrix would.
-* CP is fitted by alternating least squares with a small penalty, which keeps components from diverging, where Lebedev et
-  al. use nonlinear least squares. Its rank is told, or gives as many weights as Tucker-2 by the same rule would have.
+* CP is fitted by alternating least squares with a small penalty, which keeps components from diverging. Its rank is told,
+  or gives as many weights as Tucker-2 by the same rule would have, since CP has no spectrum to read a rank from.
 * A layer in which EVBMF finds rank 0 is left alone unless it is named in ``layers``; then its rank is 1.
 * A layer that would not get smaller is left alone, as are convolutions in groups, over one or three axes, and weights that
   are in several places; each has a row that says so.
@@ -43,6 +43,7 @@ from nettrim.baselines import _door, _ranks
 from nettrim.baselines._cost import multiply_adds, parameters
 from nettrim.baselines._cp import CP, cp
 from nettrim.baselines._factored import cp_convolutions, linear_pair, replaced, tucker_convolutions
+from nettrim.baselines._grams import grams
 from nettrim.baselines._ranks import Plan
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
@@ -153,15 +154,15 @@ def run(
     stages = Stages(folder, model, data, {"method": "low_rank"} | settings)
 
     @cache
-    def grams() -> dict[str, Any]:
+    def inputs() -> dict[str, Any]:
         names = [name for name, how in kinds.items() if how == "svd" and linear == "data"]
         drawn = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(seed))[:samples]
-        return _ranks.grams(model, names, data.x_train[drawn])
+        return grams(model, names, data.x_train[drawn])
 
     def choose() -> Stage:
         plans = {}
         for name, how in kinds.items():
-            more = {"asked": (ranks or {}).get(name), "gram": grams().get(name), "floor": layers is not None}
+            more = {"asked": (ranks or {}).get(name), "gram": inputs().get(name), "floor": layers is not None}
             plans[name] = _ranks.planned(model.get_submodule(name), how, rule, amount, smaller_only=smaller_only, **more)
         return Stage(model, {}, {"plans": plans})
 
@@ -172,7 +173,7 @@ def run(
     def factor() -> Stage:
         made = {}
         for name, (layer, plan) in chosen.items():
-            made[name] = _factored(layer, plan, grams().get(name), seed)
+            made[name] = _factored(layer, plan, inputs().get(name), seed)
         errors = {name: error for name, (_, error) in made.items()}
         return Stage(replaced(model, {name: module for name, (module, _) in made.items()}).eval(), {}, {"errors": errors})
 
