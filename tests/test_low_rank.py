@@ -393,6 +393,7 @@ def test_linear_layers_at_full_rank_are_the_layer(shape, dtype, limit):
         pair = truncated(layer.weight.detach().numpy(), min(shape), gram)
         made = linear_pair(layer, pair.left, pair.right)
         assert off(made(x), layer(x)) < limit and made[0].bias is None
+    assert made.training and not linear_pair(layer.eval(), pair.left, pair.right).training
     made[1].bias.data.fill_(0.0)
     assert layer.bias.any()  # what was given is left alone
 
@@ -404,6 +405,8 @@ def test_counts_are_the_formulas():
     tucker = tucker_convolutions(layer, np.zeros((R4, R3, d, d)), np.zeros((S, R3)), np.zeros((T, R4)))
     assert parameters(tucker) - T == S * R3 + d * d * R3 * R4 + T * R4 == _ranks.size("tucker", (T, S, d, d), (R3, R4))
     assert multiply_adds(tucker, images[:1]) == S * R3 * H * W + d * d * R3 * R4 * h * w + T * R4 * h * w
+    alone = tucker_convolutions(layer, np.zeros((R4, S, d, d)), None, np.zeros((T, R4)))
+    assert parameters(alone) - T == d * d * S * R4 + T * R4 == _ranks.size("tucker", (T, S, d, d), (S, R4))
     four = cp_convolutions(layer, np.zeros(R), tuple(np.zeros((n, R)) for n in (T, S, d, d)))
     assert parameters(four) - T == R * (S + 2 * d + T) == _ranks.size("cp", (T, S, d, d), (R,))
     assert multiply_adds(four, images[:1]) == R * (S * H * W + d * h * W + d * h * w + T * h * w)
@@ -421,6 +424,10 @@ def test_the_rules_choose_what_they_say():
     W = np.diag([3.0, 2.0, 1.0, 0.0])  # squares 9, 4, 1 of 14
     rank = _ranks._chosen
     assert [rank(W, "energy", e) for e in (0.5, 9 / 14, 0.65, 13 / 14, 0.95, 1.0)] == [1, 1, 2, 2, 3, 3]
+    for seed in range(20):  # a share that is reached exactly is reached, whichever way its product rounds
+        s = np.sort(np.abs(normal(9, seed=seed)) + 0.1)[::-1]
+        power = np.cumsum(s**2)
+        assert [rank(np.diag(s), "energy", share) for share in power / power[-1]] == list(range(1, 10))
     assert rank(W, "energy", 0.5, np.diag([0.0, 1.0, 4.0, 0.0])) == 1  # responses have 4 and 4 of 8
     assert rank(W, "energy", 0.51, np.diag([0.0, 1.0, 4.0, 0.0])) == 2
     assert [rank(W, "ratio", r) for r in (0.01, 0.5, 1.0)] == [1, 2, 4]
@@ -428,8 +435,8 @@ def test_the_rules_choose_what_they_say():
     K = normal(6, 4, 3, 3)
     assert _ranks._tucker_ranks(K, "ratio", 0.5) == (2, 3)
     assert _ranks._tucker_ranks(K[:, :, :1, :1], "ratio", 0.5) == (4, 2)  # a matrix: one rank
-    r3, r4 = _ranks._tucker_ranks(normal(30, 1, 2, 2), "number", 20)
-    assert (r3, r4) == (1, 4)  # a core over one channel and four positions carries four outputs
+    # 1.4 channels of 10 are 1 and 2.8 outputs of 20 are 3, but a core over one channel and two positions carries two
+    assert _ranks._tucker_ranks(normal(60, 10, 2, 1), "ratio", 0.14) == (1, 2)
     assert _ranks._cp_rank(K, "number", 7) == 7
     budget = _ranks.size("tucker", K.shape, (2, 3))
     assert _ranks._cp_rank(K, "ratio", 0.5) == budget // (6 + 4 + 3 + 3)
@@ -555,13 +562,17 @@ def test_responses_are_nearer_where_they_are_what_is_approximated():
     assert error == pytest.approx(lost[0] / whole, rel=1e-3)  # float32 against float64
 
 
-def test_told_layers_and_ranks_are_obeyed():
+def test_told_layers_and_ranks_are_obeyed(monkeypatch):
     data, model = blobs(), network()
     result = low_rank.run(model, data, layers=["2"], ranks={"2": [3, 4], "10": 2}, epochs=0)
     found = {row["layer"]: (row["how"], row["rank"]) for row in result.rows if row["layer"]}
     assert found["2"] == ("tucker", "3 4") and found["10"] == ("svd", "2")
     assert {found[name][0] for name in ("0", "4", "8")} == {"left alone: not asked for"}
     assert result.model[2][1].weight.shape == (4, 3, 3, 3)
+    seeds = []
+    monkeypatch.setattr(low_rank, "cp", lambda *args, seed: seeds.append(seed) or cp(*args, seed=seed))
+    low_rank.run(model, data, convolution="cp", layers=[], ranks={"2": 3}, epochs=0, seed=5)
+    assert seeds == [5]
     none = low_rank.run(model, data, linear="none", convolution="none", epochs=0)
     assert all(row["step"] != "factored" for row in none.rows) and none.rows[-1]["parameters"] == 1.0
 
