@@ -16,7 +16,7 @@ from torch import nn
 
 from nettrim.data import Data
 from nettrim.errors import ModelError
-from nettrim.models import lenet5, lenet300
+from nettrim.models import lenet5, lenet300, mlp
 from nettrim.train import train
 
 
@@ -39,6 +39,7 @@ class Recipe:
 NETWORKS = {
     "lenet300": Recipe(lambda seed: lenet300(dropout=0.1, seed=seed), {"mnist": 20, "mnist5k": 60}),
     "lenet5": Recipe(lambda seed: lenet5(seed=seed), {"mnist": 8, "mnist5k": 30}),
+    "mlp512": Recipe(lambda seed: mlp((784, 512, 512, 10), seed=seed), {"mnist": 20, "mnist5k": 60}),
 }
 
 
