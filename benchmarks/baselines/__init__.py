@@ -1,0 +1,1 @@
+"""The figures of each baseline on MNIST, rows in ``notebooks/results``."""
