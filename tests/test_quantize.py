@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from benchmarks import rows
 from benchmarks.baselines import quantize as study
+from nettrim import data as datasets
 from nettrim.baselines import quantize
 from nettrim.baselines.quantize import (
     QuantConv2d,
@@ -315,14 +316,16 @@ def test_bad_data_are_refused(digits):
         quantize.run(model, Data("nan", data.x_train * np.nan, data.y_train, data.x_test, data.y_test))
 
 
-def test_it_runs_by_its_name(tmp_path):
+def test_it_runs_by_its_name(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr(datasets, "load", lambda name: digits[1])
     told = ["--data", "mnist5k", "--epochs", "1", "--set", "epochs=0", "--set", "bits=3", "--set", "activation_bits=null"]
     done = CliRunner().invoke(app, ["baseline", "quantize", *told, "--out", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output
     assert '"activation_bits": null' in (tmp_path / "report.json").read_text()
 
 
-def test_the_study_goes_on_from_its_rows(tmp_path, capsys):
+def test_the_study_goes_on_from_its_rows(tmp_path, capsys, digits, monkeypatch):
+    monkeypatch.setattr(datasets, "load", lambda name: digits[1])
     out = tmp_path / "rows.csv"
     told = ["--data", "mnist5k", "--seeds", "0", "--dense-epochs", "1", "--epochs", "0", "--bits", "8", "2"]
     told += ["--lenet5-seeds", "--networks", str(tmp_path / "nets"), "--out", str(out)]

@@ -7,7 +7,7 @@ bits as well (exclusive or and counting), and has to give the same scores there.
 
     python -m benchmarks.baselines.binarize
 
-goes on from the rows that are there, in about MINUTES minutes of one core.
+goes on from the rows that are there, in about 30 minutes of one core.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main(told: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--sizes", type=int, nargs="+", default=[784, 512, 512, 10])
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--data", default="mnist", choices=["mnist", "mnist5k"])
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/baseline_binarize.csv"))
     args = parser.parse_args(told)

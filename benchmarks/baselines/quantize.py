@@ -6,8 +6,8 @@ least squares. Bytes are those of all that must be stored, packed.
 
     python -m benchmarks.baselines.quantize --networks FOLDER
 
-goes on from the rows that are there, in about MINUTES minutes of one core, and three more a dense network that is not yet in
-the folder.
+goes on from the rows that are there, in about 15 minutes of one core, and one or two more for a dense network that
+is not yet in the folder.
 """
 
 from __future__ import annotations

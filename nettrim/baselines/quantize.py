@@ -200,7 +200,7 @@ def quantized(model: nn.Module, bits: int, *, per: str = "channel", scale: str =
         return kinds[type(model)](model, bits, per=per, rule=scale).eval()  # type: ignore[no-any-return]
     made: dict[int, nn.Module] = {}  # a module that has two places has two places afterwards
     for parent in list(model.modules()):
-        for name, child in parent.named_children():
+        for name, child in list(parent._modules.items()):  # named_children() passes over the second place of a module
             if type(child) in kinds:
                 if id(child) not in made:
                     made[id(child)] = kinds[type(child)](child, bits, per=per, rule=scale)
