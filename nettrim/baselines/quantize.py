@@ -27,16 +27,8 @@ from torch import Tensor, nn
 
 from nettrim.baselines import _door
 from nettrim.baselines._bits import load_packed, pack, packed, save_packed, size, unpack
-from nettrim.baselines._quantizers import (
-    PER,
-    RULES,
-    QuantConv2d,
-    QuantLinear,
-    fake_quantize,
-    range_scale,
-    signed_codes,
-    weight_scale,
-)
+from nettrim.baselines._quantized import QuantConv2d, QuantLinear
+from nettrim.baselines._quantizers import PER, RULES, fake_quantize, range_scale, signed_codes, weight_scale
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
 from nettrim.data import Data
@@ -194,7 +186,9 @@ def quantized(model: nn.Module, bits: int, *, per: str = "channel", scale: str =
     kinds: dict[type, Any] = {nn.Linear: QuantLinear, nn.Conv2d: QuantConv2d}
     for name, module in model.named_modules():
         if isinstance(module, LAYERS) and (type(module) not in kinds or module._forward_pre_hooks):
-            raise ModelError(f"layer {name!r} is {type(module).__name__}; plain Linear and Conv2d are quantized")
+            raise ModelError(
+                f"layer {name!r} is {type(module).__name__}; only plain Linear and Conv2d without hooks are quantized"
+            )
     model = copy.deepcopy(model)
     if type(model) in kinds:
         return kinds[type(model)](model, bits, per=per, rule=scale).eval()  # type: ignore[no-any-return]
