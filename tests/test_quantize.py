@@ -255,7 +255,10 @@ def test_eight_bits_cost_nothing_and_two_are_trained(digits):
     assert dense["accuracy"] == accuracy(model, data.x_test, data.y_test)
     assert abs(after["errors"] - dense["errors"]) <= 3  # of 500; those at the border of two classes
     assert after["weight_bits"] == 8 * (784 * 40 + 40 * 30 + 300) == dense["weight_bits"] / 4
-    _, after, inside = quantize.run(model, data, bits=2, activation_bits=2, epochs=4).rows
+    two = quantize.run(model, data, bits=2, activation_bits=2, epochs=4)
+    _, after, inside = two.rows
+    ranges = [(part.bits, part.input_range.tolist()) for part in two.model if isinstance(part, QuantLinear)]
+    assert ranges == [(2, [0, 0]), (2, [0, 3]), (2, [0, 3])]
     assert inside["step"] == "in training" and inside["bytes"] == after["bytes"]
     assert after["accuracy"] < dense["accuracy"] - 0.05 and inside["accuracy"] > after["accuracy"] + 0.03
     real = quantize.run(model, data, bits=2, activation_bits=None, epochs=0).rows[-1]
