@@ -352,6 +352,8 @@ def test_all_kinds_learn_from_their_seed_and_leave_the_rest_alone(told, digits):
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert same(first.model, again.model) and first.rows == again.rows and not same(first.model, other.model)
     assert first.rows[-1]["accuracy"] > 0.5
+    gates = [part.gate for part in first.model if isinstance(part, Sign)]
+    assert gates == ([] if told.get("activations") == "relu" else [told.get("gate", True)])
     assert (first.rows[-1]["weight_bits"] == 784 * 48 + 480) == (told.get("weights") != "real")
 
 

@@ -6,7 +6,7 @@ least squares. Bytes are those of all that must be stored, packed.
 
     python -m benchmarks.baselines.quantize --networks FOLDER
 
-goes on from the rows that are there, in about 15 minutes of one core, and one or two more for a dense network that
+goes on from the rows that are there, in about 17 minutes of one core, and one or two more for a dense network that
 is not yet in the folder.
 """
 
