@@ -1,0 +1,421 @@
+"""Networks of signs: gradients as the paper has them, and bits that count to the very same hidden signs and scores."""
+
+import copy
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+from typer.testing import CliRunner
+
+from benchmarks import rows
+from benchmarks.baselines import binarize as study
+from nettrim import data as datasets
+from nettrim.baselines import binarize
+from nettrim.baselines.binarize import (
+    BinaryConv2d,
+    BinaryLinear,
+    Sign,
+    Signed,
+    XnorNetwork,
+    binarized,
+    binary_mlp,
+    clip_real,
+    dots,
+    load_packed,
+    save_packed,
+    sign_ste,
+    size,
+    squared_hinge,
+    weight_bits,
+)
+from nettrim.cli import app
+from nettrim.data import Data, mnist5k
+from nettrim.errors import DataError, ModelError, SettingError
+from nettrim.models import lenet5, lenet300, mlp
+from tests.networks import Residual, small
+
+SEEDS = st.integers(0, 2**31)
+
+
+def normal(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("limit", "passes"), [(1.0, [0, 1, 1, 1, 1, 1, 1, 0]), (None, [1] * 8), (0.5, [0, 0, 1, 1, 1, 0, 0, 0])]
+)
+def test_signs_and_their_gradients_by_hand(limit, passes):
+    x = torch.tensor([-1.5, -1.0, -0.2, 0.0, -0.0, 0.7, 1.0, 1.5], requires_grad=True)
+    y = sign_ste(x, limit=limit)
+    y.backward(torch.arange(1.0, 9.0))
+    assert y.tolist() == [-1, -1, -1, 1, 1, 1, 1, 1]
+    assert x.grad.tolist() == [i * p for i, p in enumerate(passes, 1)]
+
+
+def test_the_gradient_is_that_of_the_hard_tanh():
+    x = 2 * normal(0, 1000).double()
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    (sign_ste(a) * x.cos()).sum().backward()
+    (F.hardtanh(b) * x.cos()).sum().backward()
+    assert torch.equal(a.grad, b.grad) and 0 < (a.grad == 0).sum() < 1000
+
+
+def test_drawn_signs_have_the_chances_of_the_hard_sigmoid():
+    x = torch.tensor([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]).repeat(4000, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        y = sign_ste(x, width=2.0)
+        other = sign_ste(x, width=2.0)
+    assert set(y.unique().tolist()) == {-1.0, 1.0} and not torch.equal(y, other)
+    chance = ((x[0] / 2 + 1) / 2).clamp(0, 1)
+    assert torch.equal((y[:, [0, 1, 5, 6]] > 0).float().mean(0), chance[[0, 1, 5, 6]])  # certain, ends included
+    # Five deviations of a mean of 4000 draws: 5 * 0.5 / sqrt(4000).
+    assert ((y > 0).float().mean(0) - chance).abs().max() < 0.04
+
+
+def test_what_is_drawn_in_training_is_the_sign_in_evaluation():
+    layer, sign, x = BinaryLinear(nn.Linear(30, 20), "stochastic"), Sign(stochastic=True), normal(1, 50, 30)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        assert not torch.equal(layer(x), layer(x)) and not torch.equal(sign(x), sign(x))
+    state = torch.random.get_rng_state()
+    assert torch.equal(layer.eval()(x), F.linear(x, torch.where(layer.weight >= 0, 1.0, -1.0)))
+    assert torch.equal(sign.eval()(x), torch.where(x >= 0, 1.0, -1.0))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@given(SEEDS, st.integers(1, 7))
+def test_mean_magnitude_times_signs_is_the_least_squares_fit(seed, n):
+    weight = normal(seed, 1, n)
+    layer = BinaryLinear(nn.Linear(n, 1), "scaled")
+    layer.weight.data = weight
+    ours = (weight - layer.binary()).square().sum().item()
+    best = math.inf
+    for signs in itertools.product((-1.0, 1.0), repeat=n):
+        b = torch.tensor([signs])
+        alpha = (b * weight).sum() / n  # least squares for these signs
+        best = min(best, (weight - alpha * b).square().sum().item())
+    assert ours <= best + 1e-5 * weight.square().sum().item()  # a dozen roundings of 2^-24 of |w|^2
+
+
+def test_weights_get_the_gradient_of_the_signs_however_large_they_are():
+    layer, x = BinaryLinear(nn.Linear(6, 4)), normal(2, 8, 6)
+    layer.weight.data *= 100  # far outside of [-1, 1]
+    signs = torch.where(layer.weight >= 0, 1.0, -1.0).requires_grad_()
+    (layer(x) ** 3).sum().backward()
+    (F.linear(x, signs) ** 3).sum().backward()
+    assert torch.equal(layer.weight.grad, signs.grad)
+
+
+def test_the_gate_stops_the_gradient_outside_of_one():
+    x = torch.tensor([-2.0, -0.5, 0.5, 2.0], requires_grad=True)
+    Sign()(x).sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 0]
+    x.grad = None
+    Sign(gate=False)(x).sum().backward()
+    assert x.grad.tolist() == [1, 1, 1, 1]
+
+
+def test_squared_hinge_by_hand():
+    scores, labels = torch.tensor([[2.0, -2.0], [0.5, 0.5]]), torch.tensor([0, 1])
+    # 1 - t z: -1, -1 and 1.5, 0.5, of which the positive ones are squared, over 2 samples times 2 classes.
+    assert squared_hinge(nn.Identity(), scores, labels).item() == (1.5**2 + 0.5**2) / 4
+
+
+def test_clipped_at_h_with_plain_steps_is_the_authors_rule():
+    # Theirs: W in [-1, 1], W + (step of Adam) / H, clipped. Ours: H W in [-H, H], H W + step, clipped.
+    x, y = torch.rand(40, 6, generator=torch.Generator().manual_seed(3)), torch.arange(40) % 3
+    ours = binary_mlp((6, 9, 3), seed=1)
+    theirs, bounds = copy.deepcopy(ours), {}
+    for module in theirs.modules():
+        if isinstance(module, BinaryLinear):
+            bounds[module], module.bound = module.bound, 1.0
+            module.weight.data /= bounds[module]
+            assert bounds[module] == math.sqrt(1.5 / sum(module.weight.shape))
+    steps = [torch.optim.Adam(model.parameters(), lr=3e-2) for model in (ours, theirs)]
+    for _ in range(30):
+        for model, step in zip((ours, theirs), steps, strict=True):
+            before = {module: module.weight.detach().clone() for module in bounds}
+            step.zero_grad()
+            squared_hinge(model, x, y).backward()
+            step.step()
+            if model is theirs:
+                for module, old in before.items():
+                    module.weight.data = old + (module.weight.data - old) / bounds[module]
+            clip_real(model)
+    pairs = [(a, b) for a, b in zip(ours.modules(), theirs.modules(), strict=True) if b in bounds]
+    for a, b in pairs:
+        # 30 steps, each rounded to 2^-24 of at most 1; no weight comes so near to 0 that its sign hangs on that.
+        assert (a.weight / bounds[b] - b.weight).abs().max() < 1e-5
+        assert torch.equal(a.binary(), b.binary()) and (a.weight.abs() == a.bound).any()
+
+
+def test_a_network_becomes_binary_layer_by_layer():
+    state, plain = torch.random.get_rng_state(), lenet300(dropout=0.1)
+    before = {name: value.clone() for name, value in plain.state_dict().items()}
+    kinds = [type(part) for part in binarized(plain)]
+    block = [BinaryLinear, nn.BatchNorm1d, Sign, nn.Dropout]
+    assert kinds == [Signed, nn.Flatten, *block, *block, BinaryLinear, nn.BatchNorm1d]
+    assert all(torch.equal(value, before[name]) for name, value in plain.state_dict().items())
+    made = binarized(lenet5(), activations="relu", weights="scaled")
+    conv = [BinaryConv2d, nn.MaxPool2d, nn.BatchNorm2d, nn.ReLU]
+    assert [type(part) for part in made] == [
+        Signed, *conv, *conv, nn.Flatten, BinaryLinear, nn.BatchNorm1d, nn.ReLU, BinaryLinear, nn.BatchNorm1d,
+    ]  # fmt: skip
+    assert made(torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))).shape == (4, 10)
+    assert all(module.bias is None for module in made if isinstance(module, BinaryLinear | BinaryConv2d))
+    conv2 = made[5]
+    assert conv2.bound == math.sqrt(1.5 / (25 * 20 + 25 * 50))
+    assert torch.equal(conv2.scale().flatten(), conv2.weight.abs().mean((1, 2, 3)))
+    twin = binarized(plain, weights="real", activations="relu")
+    assert torch.equal(twin[2].weight, plain[1].weight)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_first_layer_takes_minus_one_to_one_and_signs():
+    model = binary_mlp((3, 2, 2)).eval()
+    seen = []
+    model[2].register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
+    model(torch.tensor([[0.0, 0.5, 1.0]]))
+    assert seen[0].tolist() == [[-1.0, 0.0, 1.0]]
+    assert set(model[2].binary().unique().tolist()) <= {-1.0, 1.0}
+
+
+def test_what_it_cannot_binarize_it_names():
+    for wrong, says in (
+        (Residual(), "is, or holds, Residual"),
+        (nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2)), "holds, Tanh"),
+        (nn.Sequential(nn.Linear(3, 2), nn.ReLU()), "ends with a layer"),
+        (nn.Sequential(nn.ReLU()), "ends with a layer"),
+    ):
+        with pytest.raises(ModelError, match=says):
+            binarized(wrong)
+    with pytest.raises(SettingError, match="weights must be one of"):
+        binarized(small(), weights="ternary")
+    with pytest.raises(SettingError, match="activations must be one of"):
+        binarized(small(), activations="tanh")
+    with pytest.raises(ValueError, match="at least two positive widths"):
+        binary_mlp((5,))
+
+
+# --- bits
+
+
+@given(SEEDS, st.integers(1, 70))
+def test_counting_bits_gives_the_products_of_signs(seed, n):
+    rng = np.random.default_rng(seed)
+    a, b = rng.choice([-1, 1], (5, n)), rng.choice([-1, 1], (4, n))
+    bits = [np.packbits(signs > 0, axis=1) for signs in (a, b)]
+    assert np.array_equal(dots(*bits, n), a @ b.T)
+
+
+def awkward(model, seed):
+    """Give the normalizations of a network scales of both signs and 0, and widely spread means and variances."""
+    made = torch.Generator().manual_seed(seed)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm1d):
+            size_of = norm.weight.shape
+            norm.weight.data = torch.randn(size_of, generator=made)
+            norm.weight.data[::5] = 0.0
+            norm.bias.data = torch.randn(size_of, generator=made)
+            norm.running_mean = 3 * torch.randn(size_of, generator=made)
+            norm.running_var = torch.randn(size_of, generator=made).mul(3).exp()
+    return model.eval()
+
+
+def looked(model, x):
+    """Return the hidden signs of a network, and its scores."""
+    seen = []
+    hooks = [
+        part.register_forward_hook(lambda part, given, came: seen.append(came)) for part in model if isinstance(part, Sign)
+    ]
+    with torch.no_grad():
+        scores = model(x)
+    for hook in hooks:
+        hook.remove()
+    return seen, scores
+
+
+@given(SEEDS)
+def test_on_bits_hidden_signs_and_scores_are_those_of_the_float_network(seed):
+    model = awkward(binary_mlp((12, 21, 16, 9, 4), seed=seed), seed)
+    x = torch.rand(30, 12, generator=torch.Generator().manual_seed(seed))
+    signs, scores = looked(model, x)
+    bits = XnorNetwork(model)
+    assert len(signs) == 3
+    for ours, theirs in zip(bits.hidden(x), signs, strict=True):
+        assert np.array_equal(np.unpackbits(ours, axis=1, count=theirs.shape[1]), theirs.numpy() > 0)
+    assert torch.equal(bits(x), scores)
+    # Rows of weights in whole bytes, 4 bytes and a bit a hidden unit, four vectors of the last normalization.
+    assert bits.bytes == (21 * 2 + 16 * 3 + 9 * 2 + 4 * 2) + 4 * (21 + 16 + 9) + (3 + 2 + 2) + 16 * 4
+
+
+@given(SEEDS)
+def test_thresholds_are_right_at_the_very_next_float(seed):
+    model = awkward(binary_mlp((3, 40, 2)), seed)
+    bits = XnorNetwork(model)
+    at, falling = bits.thresholds[0], bits.falling[0]
+    with np.errstate(over="ignore"):  # beside the largest float is infinity
+        beside = [np.nextafter(at, np.float32(sign * np.inf)) for sign in (-1, 1)]
+    for z in (at, *beside, np.zeros_like(at)):
+        finite = np.isfinite(z)
+        with torch.no_grad():
+            theirs = model[3](torch.from_numpy(np.where(finite, z, 0.0)[None]))[0].numpy() >= 0
+        assert np.array_equal(((z >= at) ^ falling)[finite], theirs[finite])
+    assert np.isfinite(at).sum() >= 32  # all but the eight of scale 0
+
+
+def test_bits_take_a_plain_binary_network():
+    model = binary_mlp((6, 5, 3))
+    for wrong in (
+        small(),
+        binarized(small(), weights="scaled"),
+        binarized(small(), activations="relu"),
+        binarized(lenet5()),
+        model.double(),
+    ):
+        with pytest.raises(ModelError, match="running on bits takes"):
+            XnorNetwork(wrong)
+
+
+def test_what_is_stored_is_the_network_to_the_byte(tmp_path):
+    path, x = tmp_path / "net.safetensors", torch.rand(9, 12, generator=torch.Generator().manual_seed(1))
+    weights, norms = [-(-n // 8) for n in (108, 63, 28)], 16 * (9 + 7 + 4)
+    for kind, more in (("sign", 0), ("scaled", 4 * 20), ("stochastic", 0), ("real", None)):
+        model = awkward(binarized(small(), weights=kind), 3)
+        by_hand = norms + (4 * 199 if more is None else sum(weights) + more)
+        assert size(model) == by_hand
+        assert weight_bits(model) == 199 * (32 if kind == "real" else 1)
+        save_packed(model, path)
+        raw = path.read_bytes()
+        assert len(raw) == 8 + int.from_bytes(raw[:8], "little") + by_hand
+        like = awkward(binarized(small(seed=8), weights=kind), 4)
+        back = load_packed(like, path)
+        assert not torch.allclose(like(x), model(x))
+        if kind == "scaled":  # the mean of equal magnitudes may be rounded: 2^-24 a weight, in three layers
+            assert torch.allclose(back[2].binary(), model[2].binary(), rtol=1e-5)
+        else:
+            assert torch.equal(back(x), model(x))
+
+
+# --- the method
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Return 2,000 digits and 500 to test on."""
+    whole = mnist5k()
+    return Data("digits", whole.x_train[:2000], whole.y_train[:2000], whole.x_test[:500], whole.y_test[:500])
+
+
+def test_a_binary_network_learns_digits_and_counts_them_on_bits(digits):
+    result = binarize.run(mlp((784, 96, 96, 10)), digits, epochs=6)
+    born, done = result.rows
+    assert born["accuracy"] < 0.3 and done["accuracy"] > 0.75 and result.kept == 1.0
+    assert done["weight_bits"] == 784 * 96 + 96 * 96 + 960
+    layers = [module for module in result.model if isinstance(module, BinaryLinear)]
+    assert all(layer.weight.abs().max() <= layer.bound for layer in layers)
+    bits, (signs, scores) = XnorNetwork(result.model), looked(result.model, digits.x_test)
+    for ours, theirs in zip(bits.hidden(digits.x_test), signs, strict=True):
+        assert np.array_equal(np.unpackbits(ours, axis=1, count=96), theirs.numpy() > 0)
+    assert torch.equal(bits(digits.x_test), scores)
+    assert done["errors"] == int((bits(digits.x_test).argmax(1) != digits.y_test).sum())
+    loose = binarize.run(mlp((784, 96, 96, 10)), digits, epochs=6, clip=False)
+    assert any(part.weight.abs().max() > part.bound for part in loose.model if isinstance(part, BinaryLinear))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"weights": "stochastic", "activations": "stochastic"},
+        {"weights": "scaled", "activations": "relu"},
+        {"weights": "real", "activations": "relu"},
+        {"gate": False},
+    ],
+)
+def test_all_kinds_learn_from_their_seed_and_leave_the_rest_alone(told, digits):
+    model = mlp((784, 48, 10), dropout=0.1)
+    torch.manual_seed(4)
+    state, before = torch.random.get_rng_state(), [parameter.clone() for parameter in model.parameters()]
+    first, again, other = (binarize.run(model, digits, epochs=2, seed=seed, **told) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    assert same(first.model, again.model) and first.rows == again.rows and not same(first.model, other.model)
+    assert first.rows[-1]["accuracy"] > 0.5
+    gates = [part.gate for part in first.model if isinstance(part, Sign)]
+    assert gates == ([] if told.get("activations") == "relu" else [told.get("gate", True)])
+    assert (first.rows[-1]["weight_bits"] == 784 * 48 + 480) == (told.get("weights") != "real")
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_bytes(digits, tmp_path, monkeypatch):
+    model = mlp((784, 20, 10))
+    whole = binarize.run(model, digits, epochs=1)
+
+    def cut(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(binarize, "train", cut)
+        binarize.run(model, digits, epochs=1, folder=tmp_path)
+    assert same(binarize.run(model, digits, epochs=1, folder=tmp_path).model, whole.model)
+    monkeypatch.setattr(binarize, "train", cut)  # what is finished is read
+    resumed = binarize.run(model, digits, epochs=1, folder=tmp_path)
+    assert same(resumed.model, whole.model) and resumed.rows == whole.rows
+    with pytest.raises(ModelError, match="of another model, of other data or of other settings"):
+        binarize.run(model, digits, epochs=1, clip=False, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"weights": "ternary"}, "weights must be one of"),
+        ({"activations": "tanh"}, "activations must be one of"),
+        ({"clip": "no"}, "clip must be one of"),
+        ({"gate": 2}, "gate must be one of"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"learning_rate": -1}, "learning_rate must be"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(wrong, says, digits):
+    with pytest.raises(SettingError, match=says):
+        binarize.run(mlp((784, 5, 10)), digits, **wrong)
+
+
+def test_samples_outside_of_zero_to_one_are_refused(digits):
+    wide = Data("wide", digits.x_train * 2, digits.y_train, digits.x_test, digits.y_test)
+    with pytest.raises(DataError, match=r"samples in \[0, 1\]"):
+        binarize.run(mlp((784, 5, 10)), wide)
+
+
+def test_it_runs_by_its_name(tmp_path, digits, monkeypatch):
+    monkeypatch.setattr(datasets, "load", lambda name: digits)
+    told = ["--data", "mnist5k", "--set", "epochs=1", "--set", "activations=relu"]
+    done = CliRunner().invoke(app, ["baseline", "binarize", *told, "--out", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    assert '"activations": "relu"' in (tmp_path / "report.json").read_text()
+
+
+def test_the_study_goes_on_from_its_rows(tmp_path, capsys, digits, monkeypatch):
+    monkeypatch.setattr(datasets, "load", lambda name: digits)
+    out = tmp_path / "rows.csv"
+    told = ["--data", "mnist5k", "--seeds", "0", "--epochs", "1", "--sizes", "784", "16", "10", "--out", str(out)]
+    study.main([*told, "--variants", "binary"])
+    study.main([*told, "--variants", "binary", "float twin"])
+    found = rows.read(out)
+    assert [row["variant"] for row in found] == ["binary", "float twin"]
+    assert int(found[0]["bit_bytes"]) == 16 * 98 + 10 * 2 + 4 * 16 + 2 + 160
+    assert found[0]["bit_errors"] == found[0]["errors"] and found[1]["bit_bytes"] == ""
+    before = out.stat().st_mtime_ns
+    study.main([*told, "--variants", "binary", "float twin"])
+    assert out.stat().st_mtime_ns == before and "float twin" in capsys.readouterr().out
