@@ -275,8 +275,8 @@ def test_the_rates_rise_with_the_steps(few, monkeypatch):
 def test_the_penalty_is_that_of_the_layers_that_are_pruned(few):
     model, once = mlp((784, 8, 6, 10)), {"alpha": 0, "epochs": 1, "batch_size": 100, "learning_rate": 0.01, "levels": []}
     without, with_it = (run(model, few, prune=0, l1=l1, **once).model for l1 in (0.0, 0.5))
-    for i in (1, 3, 5):  # one step of Nesterov's: (1 + momentum) times the gradient
-        moved = 0.01 * 1.9 * 0.5 * torch.sign(model[i].weight) * (i != 5)
+    for i in (1, 3, 5):  # one step half way of the cycle: (1 - 1 / 2) / 0.8, times 1 + momentum (Nesterov)
+        moved = 0.01 * 0.625 * 1.9 * 0.5 * torch.sign(model[i].weight) * (i != 5)
         assert torch.allclose(without[i].weight - with_it[i].weight, moved, rtol=0, atol=1e-6)  # float32 of numbers < 1
 
 
