@@ -1,0 +1,364 @@
+"""Targeted dropout: who is a candidate, what is dropped, how the rates rise, and that a network learns to be pruned."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from benchmarks.baselines import targeted_dropout as study
+from nettrim.baselines import targeted_dropout as td
+from nettrim.baselines.targeted_dropout import TargetedConv2d, TargetedLinear, bottom, candidates, plain, ramp, run, targeted
+from nettrim.data import Data, mnist5k
+from nettrim.errors import ModelError, SettingError
+from nettrim.evaluate import accuracy
+from nettrim.masks import kept
+from nettrim.models import lenet5, mlp
+from tests.networks import samples, small
+
+
+def drawn(shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- who is a candidate
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 9), st.integers(1, 40), st.floats(0, 0.999), st.integers(0, 99))
+def test_candidates_are_those_below_the_threshold_of_their_column(n_out, n_in, gamma, seed):
+    # The authors' rule, W (fan_in, n_out): |W| < sort(|W|, 0)[int(gamma fan_in)], and likewise for norms.
+    weight = drawn((n_out, n_in), seed)
+    W = weight.numpy().T.astype(np.float64)
+    limit = np.sort(np.abs(W), axis=0)[math.floor(gamma * n_in)]
+    assert np.array_equal(candidates(weight, gamma).numpy().T, np.abs(W) < limit)
+    norms = np.sqrt((W**2).sum(0))
+    found = candidates(weight, gamma, units=True).numpy().T
+    assert np.array_equal(found, np.broadcast_to(norms < np.sort(norms)[math.floor(gamma * n_out)], W.shape))
+
+
+def test_candidates_of_a_filter_are_counted_within_it():
+    weight = drawn((4, 3, 5, 5)) * torch.tensor([1.0, 10, 100, 1000])[:, None, None, None]
+    assert candidates(weight, 0.4).flatten(1).sum(1).tolist() == [30] * 4
+    assert candidates(weight, 0.5, units=True).flatten(1).sum(1).tolist() == [75, 75, 0, 0]
+
+
+def test_candidates_by_hand_ties_and_all():
+    weight = torch.tensor([[3.0, -1, 2, 0], [0, 0, 0, 5], [1, -1, 1, -1]])
+    assert candidates(weight, 0.5).tolist() == [
+        [False, True, False, True],
+        [False, True, True, False],  # of equal ones the last are taken
+        [False, False, True, True],
+    ]
+    assert candidates(weight, 0.25).int().argmax(1).tolist() == [3, 2, 3]  # from the other end
+    assert candidates(weight, 0.34, units=True).any(1).tolist() == [False, False, True]  # norms 3.7, 5 and 2
+    assert not candidates(weight, 0.0).any() and candidates(weight, 1.0).all()
+
+
+@pytest.mark.parametrize("percent", range(100))
+def test_a_fraction_of_a_hundred_is_what_it_says(percent):
+    # 0.29 * 100 is 28.999999999999996: rounded down as it is, one too few would be taken.
+    assert int(candidates(drawn((1, 100)), percent / 100).sum()) == percent
+    assert int(candidates(drawn((100, 1)), percent / 100, units=True).sum()) == percent
+
+
+# --- how the rates rise
+
+
+def test_the_ramp_is_that_of_the_authors_code():
+    for t in range(0, 100_001, 2500):  # their steps: gamma is at 0.95 of its end after 20,000, at its end after 40,000
+        gamma = 0.95 * 0.9 * min(1, t / 20_000) + 0.05 * 0.9 * max(0, min(1, (t - 20_000) / 20_000))
+        assert ramp(t / 100_000, 0.9, 0.99, 0.4) == pytest.approx((gamma, 0.99 * min(1, t / 40_000)), rel=1e-12)
+    assert ramp(0.0, 0.8, 0.6, 1.0) == (0, 0)
+    assert ramp(0.5, 0.8, 0.6, 1.0) == pytest.approx((0.76, 0.3))
+    assert ramp(0.75, 0.8, 0.6, 1.0) == pytest.approx((0.78, 0.45))
+    assert ramp(0.0, 0.8, 0.6, 0.0) == (0.8, 0.6)
+
+
+# --- what is dropped
+
+
+def layer(n_in, n_out, **rates):
+    made = TargetedLinear(n_in, n_out, **rates)
+    with torch.no_grad():
+        made.weight.copy_(drawn((n_out, n_in)))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Let the tests draw from torch's global generator and leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def test_only_candidates_are_dropped_and_the_rest_is_not_rescaled():
+    made = layer(400, 250, gamma=0.75, alpha=0.66)
+    thin, aimed = made.thinned(), candidates(made.weight, 0.75)
+    gone = thin == 0
+    assert not (gone & ~aimed).any() and torch.equal(thin[~gone], made.weight[~gone])
+    # Expected to be left: (1 - gamma alpha) of 100,000. Within 5 deviations of 75,000 draws.
+    assert abs(int((~gone).sum()) - (1 - 0.75 * 0.66) * 100_000) < 5 * math.sqrt(75_000 * 0.66 * 0.34)
+    assert not torch.equal(made.thinned() == 0, gone)  # drawn anew for every step
+
+
+def test_what_is_dropped_has_no_gradient_and_the_rest_its_own():
+    made, x = layer(30, 20, gamma=0.5, alpha=0.5), drawn((7, 30), 1)
+    state = torch.random.get_rng_state()
+    made(x).square().sum().backward()
+    torch.random.set_rng_state(state)
+    gone = made.dropped()
+    assert 0 < int(gone.sum()) < 300
+    weight = made.weight.detach().masked_fill(gone, 0).requires_grad_()
+    (x @ weight.T + made.bias).square().sum().backward()
+    assert torch.equal(made.weight.grad[gone], torch.zeros(int(gone.sum())))
+    # Two float32 ways to the same sums of 7 and of 30 terms.
+    assert torch.allclose(made.weight.grad, weight.grad.masked_fill(gone, 0), rtol=1e-4, atol=1e-4)
+
+
+def test_a_unit_is_dropped_whole_unless_asked_to_do_as_the_code():
+    aimed = candidates(layer(50, 400).weight, 0.5, units=True)
+    whole = layer(50, 400, gamma=0.5, alpha=0.5, units=True).dropped()
+    by_weight = layer(50, 400, gamma=0.5, alpha=0.5, units=True, whole=False).dropped()
+    assert torch.equal(whole.any(1), whole.all(1)) and not (whole & ~aimed).any()
+    assert abs(int(whole.any(1).sum()) - 100) < 5 * math.sqrt(200 / 4)  # 5 deviations
+    parts = by_weight[aimed.any(1)].double().mean(1)
+    assert not (by_weight & ~aimed).any() and parts.min() > 0 and parts.max() < 1  # all or nothing: 400 times 2^-50
+    filters = TargetedConv2d(2, 60, 3, gamma=0.5, alpha=0.5, units=True).dropped().flatten(1)
+    assert torch.equal(filters.any(1), filters.all(1)) and 0 < int(filters.any(1).sum()) < 30
+
+
+def test_ordinary_dropout_of_weights_is_all_of_them_rescaled():
+    made = layer(400, 250, gamma=1.0, alpha=0.25, rescale=True)
+    thin = made.thinned()
+    gone = thin == 0
+    assert abs(int(gone.sum()) - 25_000) < 5 * math.sqrt(100_000 * 0.25 * 0.75)
+    assert torch.allclose(thin[~gone], made.weight[~gone] / 0.75, rtol=1e-6)
+    part = layer(400, 250, gamma=0.5, alpha=0.5, rescale=True)
+    aimed = candidates(part.weight, 0.5)
+    assert torch.equal(part.thinned()[~aimed], part.weight[~aimed])
+
+
+# --- the layers in a model
+
+
+@pytest.mark.parametrize("make", [small, lenet5])
+def test_a_targeted_model_is_a_drop_in_and_goes_back(make):
+    model = make(seed=1).eval()
+    before, x = copy.deepcopy(model), samples(5) if make is small else drawn((5, 1, 28, 28))
+    made = targeted(model, gamma=0.9, alpha=0.9)
+    assert same(model, before) and same(made, model)
+    layers = [module for module in made.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    assert all(type(each) in (TargetedLinear, TargetedConv2d) for each in layers[:-1]) and type(layers[-1]) is nn.Linear
+    assert torch.equal(made(x), model(x))
+    assert not torch.allclose(made.train()(x), model.train()(x)) and "gamma=0.9, alpha=0.9, weights" in repr(made)
+    again = plain(made)
+    assert [type(module) for module in again.modules()] == [type(module) for module in model.modules()]
+    assert same(again, model) and repr(again) == repr(model) and torch.equal(again.eval()(x), model.eval()(x))
+    assert vars(again[1]).keys() == vars(model[1]).keys() if make is small else True
+    assert isinstance(layers[0], TargetedLinear | TargetedConv2d)  # the targeted one is left as it is
+
+
+def test_a_targeted_layer_takes_all_that_the_plain_one_takes():
+    x = drawn((2, 4, 9, 9))
+    ours = TargetedConv2d(4, 6, 3, 2, padding=1, groups=2, bias=False, gamma=0.3)
+    theirs = nn.Conv2d(4, 6, 3, 2, padding=1, groups=2, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours.eval()(x), theirs(x)) and ours.gamma == 0.3 and ours.bias is None
+    assert TargetedLinear(3, 2, False, dtype=torch.float64).weight.dtype == torch.float64
+
+
+def test_shared_layers_stay_shared_and_named_layers_are_spared():
+    one = nn.Linear(12, 12)
+    made = targeted(nn.Sequential(nn.Flatten(), one, nn.ReLU(), one, nn.ReLU(), nn.Linear(12, 4)))
+    assert made[1] is made[3] and type(made[1]) is TargetedLinear and made[1] is not one
+    made = targeted(small(), exempt=["1"])
+    assert [type(made[i]) for i in (1, 4, 6)] == [nn.Linear, TargetedLinear, TargetedLinear]
+
+
+def test_masks_keep_what_is_not_targeted_and_the_last_layer():
+    model = small()  # 12-9-7-4
+    masks = bottom(model, 0.75)
+    assert list(masks) == ["1.weight", "4.weight"]
+    assert masks["1.weight"].sum(1).tolist() == [3] * 9 and masks["4.weight"].sum(1).tolist() == [3] * 7
+    assert torch.equal(masks["1.weight"], ~candidates(model[1].weight, 0.75))
+    units = bottom(targeted(model), 0.75, units=True)
+    assert [int(mask.any(1).sum()) for mask in units.values()] == [3, 2]
+    assert kept(model, units) == (3 * 12 + 2 * 9 + 28, 108 + 63 + 28)
+    assert list(bottom(model, 0.5, exempt=["1"])) == ["4.weight", "6.weight"]
+
+
+def test_models_that_cannot_be_targeted_are_refused_by_name():
+    with pytest.raises(ModelError, match="layer '0' is Conv1d: only"):
+        targeted(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(4, 2)))
+    with pytest.raises(ModelError, match="no layer is left to be targeted; the model has 1"):
+        bottom(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 0.5)
+    with pytest.raises(SettingError, match="exempt names 'x', which is no layer of the model; there are 1, 4, 6"):
+        targeted(small(), exempt=["x"])
+    with pytest.raises(SettingError, match=r"gamma must be a number in \[0, 1\]; got 1.5"):
+        targeted(small(), gamma=1.5)
+    with pytest.raises(SettingError, match="alpha must be below 1 where what is left is rescaled"):
+        TargetedLinear(3, 2, alpha=1.0, rescale=True)
+    with pytest.raises(SettingError, match=r"prune must be a number in \[0, 1\]"):
+        bottom(small(), -0.1)
+
+
+# --- the method
+
+DATA = mnist5k()
+QUICK = {"epochs": 3, "batch_size": 50, "levels": [0.5, 0.95]}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Data("part", DATA.x_train[:1500], DATA.y_train[:1500], DATA.x_test, DATA.y_test)
+
+
+@pytest.fixture(scope="module")
+def few():
+    return Data("few", DATA.x_train[:100], DATA.y_train[:100], DATA.x_test[:50], DATA.y_test[:50])
+
+
+@pytest.mark.parametrize("targets", ["weights", "units"])
+def test_a_network_learns_to_be_pruned(digits, targets):
+    model = mlp((784, 60, 40, 10))
+    state, before = torch.random.get_rng_state(), copy.deepcopy(model)
+    rates = {"gamma": 0.9, "alpha": 0.99, "prune": 0.9, "epochs": 15, "batch_size": 50, "levels": [0.5]}
+    result = run(model, digits, targets=targets, **rates)
+    assert torch.equal(torch.random.get_rng_state(), state) and same(model, before) and model.training
+    without = run(model, digits, targets=targets, **rates | {"alpha": 0})
+    # Seen: 0.83 and 0.82 against 0.71 and 0.34.
+    assert result.rows[-1]["accuracy"] > without.rows[-1]["accuracy"] + 0.06
+    steps = ["trained", "weights pruned by 0.5", "units pruned by 0.5", "pruned"]
+    assert [row["step"] for row in result.rows] == steps and len({tuple(row) for row in result.rows}) == 1
+    assert [type(module) for module in result.model.modules()] == [type(module) for module in model.modules()]
+    assert all(
+        (value[~result.masks[name]] == 0).all() for name, value in result.model.state_dict().items() if name in result.masks
+    )
+    last = result.rows[-1]
+    assert last["accuracy"] == accuracy(result.model, digits.x_test, digits.y_test) and last["by"] == targets
+    left = 60 * 79 + 40 * 6 if targets == "weights" else 6 * 784 + 4 * 60
+    assert last["kept_here"] == left / (60 * 784 + 40 * 60) and last["kept"] == (left + 400) / (60 * 784 + 40 * 60 + 400)
+    assert last["units"] == (100 if targets == "weights" else 10) and result.kept == last["kept"]
+
+
+def test_the_rates_rise_with_the_steps(few, monkeypatch):
+    seen = []
+
+    def spied(model, *args, after_step, **kwargs):
+        seen.append((model[1].gamma, model[1].alpha))
+
+        def look(step, network):
+            after_step(step, network)
+            seen.append((network[1].gamma, network[1].alpha))
+            assert seen[-1] == (network[3].gamma, network[3].alpha) and type(network[5]) is nn.Linear
+
+        return train(model, *args, after_step=look, **kwargs)
+
+    train = td.train
+    monkeypatch.setattr(td, "train", spied)
+    run(mlp((784, 8, 6, 10)), few, gamma=0.9, alpha=0.8, ramp_until=0.5, epochs=4, batch_size=30)  # 16 steps
+    assert seen == [pytest.approx(ramp(step / 16, 0.9, 0.8, 0.5)) for step in range(17)]
+    assert seen[0] == (0, 0) and seen[8] == seen[16] == pytest.approx((0.9, 0.8))
+
+
+def test_the_penalty_is_that_of_the_layers_that_are_pruned(few):
+    model, once = mlp((784, 8, 6, 10)), {"alpha": 0, "epochs": 1, "batch_size": 100, "learning_rate": 0.01, "levels": []}
+    without, with_it = (run(model, few, prune=0, l1=l1, **once).model for l1 in (0.0, 0.5))
+    for i in (1, 3, 5):  # one step half way of the cycle: (1 - 1 / 2) / 0.8, times 1 + momentum (Nesterov)
+        moved = 0.01 * 0.625 * 1.9 * 0.5 * torch.sign(model[i].weight) * (i != 5)
+        assert torch.allclose(without[i].weight - with_it[i].weight, moved, rtol=0, atol=1e-6)  # float32 of numbers < 1
+
+
+def test_the_networks_own_dropout_is_set_in_training_only(few):
+    with_it, without = mlp((784, 8, 6, 10), dropout=0.3), mlp((784, 8, 6, 10))
+    dropped, off, plain_one = (
+        run(model, few, alpha=0, dropout=p, **QUICK).model for model, p in ((with_it, 0.3), (with_it, 0.0), (without, 0.0))
+    )
+    weights = [list(model.parameters()) for model in (dropped, off, plain_one)]
+    assert all(map(torch.equal, weights[1], weights[2])) and not all(map(torch.equal, weights[0], weights[1]))
+    assert [module.p for module in off.modules() if isinstance(module, nn.Dropout)] == [0.3, 0.3]
+    with pytest.raises(ModelError, match="dropout needs a network with dropout modules"):
+        run(without, few, dropout=0.5, **QUICK)
+
+
+@pytest.mark.parametrize("more", [{}, {"targets": "units"}, {"targets": "units", "whole_units": False}])
+def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(few, tmp_path, monkeypatch, more):
+    model = mlp((784, 8, 6, 10))
+    whole = run(model, few, **QUICK, **more)
+    other = run(model, few, **QUICK, **more, seed=1)
+    assert not same(whole.model, other.model)
+    with monkeypatch.context() as patch:
+        patch.setattr(td, "_pruned", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(model, few, **QUICK, **more, folder=tmp_path)
+    monkeypatch.setattr(td, "train", None)  # it is not trained again
+    after = run(model, few, **QUICK, **more, folder=tmp_path)
+    assert after.rows == whole.rows and same(after.model, whole.model)
+    with pytest.raises(ModelError, match="stages of another model"):
+        run(model, few, **QUICK, **more, folder=tmp_path, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("targets", "layers", "targets must be one of 'weights', 'units'"),
+        ("gamma", 1.1, r"gamma must be a number in \[0, 1\]"),
+        ("alpha", "much", "alpha must be a number"),
+        ("ramp_until", -0.1, "ramp_until must be a number"),
+        ("whole_units", "yes", "whole_units must be one of True, False"),
+        ("dropout", 1.0, "dropout must be below 1"),
+        ("prune", 1, "prune must be below 1"),
+        ("levels", [0.5, 2], "levels must be a number"),
+        ("levels", 0.5, "levels must be a list of fractions"),
+        ("exempt", "5", "exempt must be a list of names"),
+        ("exempt", ["7"], "exempt names '7', which is no layer"),
+        ("l1", -1, "l1 must be a number from 0 on"),
+        ("weight_decay", -1, "weight_decay must be a number from 0 on"),
+        ("learning_rate", 0, "learning_rate must be a positive number"),
+        ("momentum", 1, "momentum must be a number"),
+        ("epochs", 0, "epochs must be a whole number"),
+        ("batch_size", 1.5, "batch_size must be a whole number"),
+        ("seed", -1, "seed must be a whole number"),
+    ],
+)
+def test_bad_settings_are_refused_by_name_before_any_work(few, monkeypatch, name, value, says):
+    monkeypatch.setattr(td, "train", None)
+    with pytest.raises(SettingError, match=says):
+        run(mlp((784, 8, 6, 10)), few, **{name: value})
+
+
+def test_rescaling_by_nothing_is_refused(few):
+    with pytest.raises(SettingError, match="alpha must be below 1 where what is left is rescaled"):
+        run(mlp((784, 8, 6, 10)), few, alpha=1, rescale=True)
+
+
+# --- the study
+
+
+def test_the_study_goes_on_from_its_rows(few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study, "load", lambda name: few)
+    cases = {name: study.SETTINGS[name] for name in ("none", "weights, ramping 0.99 of 0.95", "units, ramping 0.99 of 0.95")}
+    monkeypatch.setattr(study, "SETTINGS", cases)
+    out = tmp_path / "rows.csv"
+    arguments = ["--seeds", "0", "1", "--epochs", "1", "--out", str(out), "--networks", str(tmp_path / "networks")]
+    study.main(arguments)
+    whole, text = out.read_bytes(), capsys.readouterr().out
+    # A network and a kind of pruning: 0 and the six levels.
+    assert len(whole.splitlines()) == 1 + 2 * 3 * 2 * 7
+    assert "weights pruned by" in text and "units pruned by" in text and all(name in text for name in cases)
+    lines = whole.splitlines(keepends=True)
+    out.write_bytes(b"".join(lines[: 1 + 14 * 4]))  # cut off behind four networks
+    monkeypatch.setattr(td, "train", None)  # they are in the folder
+    study.main(arguments)
+    assert out.read_bytes() == whole
