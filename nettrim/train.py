@@ -59,8 +59,8 @@ def train(
     label_smoothing : float, optional
         Weight of the uniform distribution in the targets (Szegedy et al. 2016).
     momentum : float, optional
-        If given, SGD with this Nesterov momentum in place of Adam, plain gradient steps with 0; its step size rises on a line
-        over the first fifth of the steps and falls on one to 0 (one cycle: Smith, Topin 2019).
+        If given, SGD with this Nesterov momentum in place of Adam, with 0 plain gradient steps; its step size rises on a
+        line over the first fifth of the steps and falls on one to 0 (one cycle: Smith, Topin 2019).
     schedule : callable, optional
         In place of the cosine or the cycle: maps the part of the steps that is done, in [0, 1), to a factor of
         ``learning_rate``.

@@ -64,7 +64,7 @@ def test_a_threshold_is_q_times_the_deviation_of_the_weights_that_are_left():
     mask = torch.rand(20, 36, generator=torch.Generator().manual_seed(3)) < 0.4
     found = han.limits(model, {"1.weight": 0.5}, {"1.weight": mask})["1.weight"]
     assert found == pytest.approx(0.5 * weight[mask.numpy()].std(), rel=1e-12)  # not of the zeros too
-    with pytest.raises(SettingError, match="quality names '9.weight'"):
+    with pytest.raises(SettingError, match=r"quality names '9\.weight'"):
         han.limits(model, {"9.weight": 1.0})
     with pytest.raises(SettingError, match=r"quality of '1\.weight' must be a number from 0 on"):
         han.limits(model, {"1.weight": -1.0})
@@ -80,7 +80,7 @@ def test_of_normal_weights_q_leaves_what_the_normal_law_says(q, left):
     assert part == pytest.approx(left, abs=5 * math.sqrt(left * (1 - left) / 200_000) + 0.002)  # and q of a sample
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(count=st.integers(0, 720), seed=st.integers(0, 1000), share=st.floats(0.1, 1.0))
 def test_the_quality_found_keeps_exactly_what_is_wanted(count, seed, share):
     model = plain(seed)
@@ -134,9 +134,7 @@ def test_the_scan_prunes_one_layer_at_a_time():
 
 
 def scanned(curves):
-    return [
-        {"layer": name, "kept": part, "accuracy": accuracy} for name, curve in curves.items() for part, accuracy in curve.items()
-    ]
+    return [{"layer": name, "kept": part, "accuracy": curve[part]} for name, curve in curves.items() for part in curve]
 
 
 def test_the_sensitive_layer_keeps_the_larger_part():
@@ -151,16 +149,15 @@ def test_the_sensitive_layer_keeps_the_larger_part():
     assert sum(uneven.values()) == 500 and uneven["b"] / 100 > 2 * uneven["a"] / 10_000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     losses=st.lists(st.lists(st.floats(0, 0.3), min_size=4, max_size=4), min_size=3, max_size=3),
     keep=st.floats(0.02, 0.95),
 )
 def test_the_accuracy_lost_in_all_is_near_the_least_of_all_ways_to_spread_the_same_weights(losses, keep):
     fractions, sizes = (0.02, 0.1, 0.3, 0.6), {"a": 4000, "b": 900, "c": 50}
-    curves = {
-        name: {part: 0.9 - sum(steps[i:]) for i, part in enumerate(fractions)} for name, steps in zip(sizes, losses, strict=True)
-    }
+    below = [[0.9 - sum(steps[i:]) for i in range(4)] for steps in losses]
+    curves = {name: dict(zip(fractions, curve, strict=True)) for name, curve in zip(sizes, below, strict=True)}
     count = round(keep * sum(sizes.values()))
     found = by.spread(scanned(curves), sizes, 0.9, count)
     assert sum(found.values()) == count and all(1 <= found[name] <= size for name, size in sizes.items())
@@ -172,7 +169,7 @@ def test_the_accuracy_lost_in_all_is_near_the_least_of_all_ways_to_spread_the_sa
 
     # A price reaches the lower convex hull of (weights, loss) only: between two of its corners it may miss by a step of one
     # layer. What is sure: all that keep no more weights at the corner below lose no less.
-    grid = [np.unique(np.geomspace(0.02, 1, 25) * sizes[name]) for name in sizes]
+    grid = [np.unique(np.geomspace(0.02, 1, 12) * sizes[name]) for name in sizes]
     ways = [dict(zip(sizes, way, strict=True)) for way in itertools.product(*grid)]
     step = max(sum(steps) for steps in losses)
     assert loss(found) <= min((loss(way) for way in ways if sum(way.values()) <= count), default=math.inf) + step + 1e-9
@@ -206,11 +203,11 @@ def test_penalties_are_what_they_are_called(monkeypatch):
     assert told[1] == {"label_smoothing": 0.2, "epochs": 7}
     assert told[4]["weight_decay"] == han.STRENGTHS["l2"]
     size = sum(float(layer.weight.detach().double().abs().sum()) for layer in model if isinstance(layer, nn.Linear))
-    smoothed = float(F.cross_entropy(model(data.x_test), data.y_test, label_smoothing=0.2))
+    smoothed = float(F.cross_entropy(model(data.x_test), data.y_test, label_smoothing=0.2).detach())
     for how, strength in ((told[2], 0.3), (told[3], han.STRENGTHS["l1"])):
         assert how.keys() == {"loss", "epochs"}
         # float32 sums of a thousand terms: 1000 roundings of 2^-24 at most
-        assert float(how["loss"](model, data.x_test, data.y_test)) == pytest.approx(smoothed + strength * size, rel=6e-5)
+        assert how["loss"](model, data.x_test, data.y_test).item() == pytest.approx(smoothed + strength * size, rel=6e-5)
     for wrong in ({"penalty": "l3"}, {"strength": -1.0}):
         with pytest.raises(SettingError, match=next(iter(wrong))):
             han.fit(model, data, **wrong)
@@ -278,7 +275,8 @@ def test_dead_neurons_go_and_change_nothing():
     # The constant is added to a bias before other terms and not among them: a few roundings of 2^-24 of numbers up to 10.
     assert torch.allclose(left.model(data.x_test), whole.model(data.x_test), rtol=0, atol=1e-5)
     again = han.run(model, data, keep=0.3, spread="layer", rounds=1, epochs=2)
-    assert not again.model.get_parameter("4.weight")[:, 3].any() and again.model[1].bias[3] == 0  # retraining does not raise it
+    # Retraining does not raise it again.
+    assert not again.model.get_parameter("4.weight")[:, 3].any() and again.model[1].bias[3] == 0
 
 
 def test_dropout_is_adjusted_in_retraining(monkeypatch):

@@ -4,7 +4,7 @@ On whole MNIST, over seeds:
 
 * ``rates``: LeNet-300-100 pruned 12 and 30 times, in one round and in several with as many epochs in all; LeNet-5 pruned 12
   times, local retraining, all beside their dense networks;
-* ``penalties``: LeNet-300-100 trained with L1 and with L2 from scratch, pruned once, before and after retraining with either;
+* ``penalties``: LeNet-300-100 trained with L1 and with L2 from scratch, pruned once, before and after retraining with each;
 * ``scan``: the accuracy of each layer pruned alone;
 * ``hptd``: Net-Trim, and magnitude pruning to its counts, without and with the same fine-tuning.
 
@@ -88,8 +88,12 @@ def penalties(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple
 def scan(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Likewise; on the test samples, which choose nothing here."""
     for network in args.network:
-        x, y = data.x_test[: args.samples], data.y_test[: args.samples]
-        yield network, lambda network=network: han.sensitivity(dense(network, data, seed, args), x, y)
+
+        def run(network: str = network) -> Any:
+            model = dense(network, data, seed, args)
+            return han.sensitivity(model, data.x_test[: args.samples], data.y_test[: args.samples])
+
+        yield network, run
 
 
 def against_net_trim(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -39,11 +39,11 @@ def common_quality(model: nn.Module, count: int, among: Masks | None = None) -> 
 
 
 def spread(rows: list[dict[str, Any]], sizes: Mapping[str, int], dense: float, count: int) -> dict[str, int]:
-    """Return how many weights of each layer stay so that the accuracies that the layers lose, each pruned alone, sum to least.
+    """Return how many weights of each layer stay so that the accuracies that they lose, each pruned alone, sum to least.
 
     A price of a weight is bisected: each layer keeps the fraction at which the accuracy it loses plus the price of what it
-    keeps is least, so that a sensitive layer keeps more, and so does one whose weights are few. Between scanned fractions the
-    loss is a line in the logarithm of the fraction; the whole layer loses nothing, and more weights never lose more.
+    keeps is least, so that a sensitive layer keeps more, and so does one whose weights are few. Between scanned fractions
+    the loss is a line in the logarithm of the fraction; the whole layer loses nothing, and more weights never lose more.
     """
     least = min(row["kept"] for row in rows)
     fractions = np.exp(np.linspace(math.log(least), 0, 500))
@@ -74,8 +74,8 @@ def rounded(wanted: Mapping[str, float], sizes: Mapping[str, int], count: int) -
 
 def _lost(rows: list[dict[str, Any]], dense: float, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the accuracy that a layer loses at each fraction."""
-    scanned = sorted((row["kept"], max(dense - row["accuracy"], 0.0)) for row in rows if row["kept"] < 1) + [(1.0, 0.0)]
-    kept, loss = np.array(scanned).T
+    scanned = sorted((row["kept"], max(dense - row["accuracy"], 0.0)) for row in rows if row["kept"] < 1)
+    kept, loss = np.array([*scanned, (1.0, 0.0)]).T
     return np.interp(np.log(fractions), np.log(kept), np.maximum.accumulate(loss[::-1])[::-1])
 
 

@@ -12,10 +12,10 @@ Han, Pool, Tran, Dally, "Learning both Weights and Connections for Efficient Neu
 What the paper leaves open, and how it is here. Its q are chosen by hand: here they may be given, or follow from the fraction
 that is to stay: ``keep`` of a layer gives its q by sorting, ``keep`` of the network is spread over the layers so that the
 accuracies that they lose in the scan sum to least (``spread="sensitivity"``), or with one q for all (``"quality"``), or
-evenly (``"layer"``). The scan is on training samples: test samples choose nothing. In later rounds ``std`` is of the weights that are
-left. Rounds come down to ``keep`` in equal ratios. The paper's solver for MNIST is not stated; here it is the Adam of
-``nettrim.recipes``, whose label smoothing is kept too. Dead neurons go before retraining, not in the course of it, and the
-constants that they send go into the next biases. Biases are never pruned.
+evenly (``"layer"``). The scan is on training samples: test samples choose nothing. In later rounds ``std`` is of the weights
+that are left. Rounds come down to ``keep`` in equal ratios. The paper's solver for MNIST is not stated; here it is the Adam
+of ``nettrim.recipes``, whose label smoothing is kept too. Dead neurons go before retraining, not in the course of it, and
+the constants that they send go into the next biases. Biases are never pruned.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def run(
     label_smoothing : float, optional
         In retraining.
     local : bool, optional
-        Whether linear layers are pruned and retrained while convolutions are frozen, then convolutions while linear ones are.
+        Whether linear layers are pruned and retrained with convolutions frozen, then convolutions with linear layers frozen.
     dead : bool, optional
         Whether neurons without inputs or outputs are removed; the model must be a chain then (``nettrim.neurons.chain``).
     samples : int, optional
@@ -340,7 +340,8 @@ def _counts(model: nn.Module, data: Data, settings: dict[str, Any], stages: Stag
     total = round(keep * sum(sizes.values()))
     if settings["spread"] == "layer":
         return by.rounded({name: keep * size for name, size in sizes.items()}, sizes, total)
-    drawn = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(settings["seed"]))[: settings["samples"]]
+    generator = torch.Generator().manual_seed(settings["seed"])
+    drawn = torch.randperm(len(data.x_train), generator=generator)[: settings["samples"]]
     x, y = data.x_train[drawn], data.y_train[drawn]
     scan = stages.run("scan", lambda: Stage(model, {}, {"rows": sensitivity(model, x, y)}), model).facts["rows"]
     return by.spread(scan, sizes, evaluate(model, x, y).accuracy, total)
@@ -364,9 +365,9 @@ def _retrained(
             for name, parameter in start.named_parameters():
                 if f"{name.rpartition('.')[0]}.weight" not in names:
                     parameter.requires_grad_(False)
-        how = ("penalty", "strength", "label_smoothing", "epochs", "learning_rate", "batch_size")
-        seed = 1000 * settings["seed"] + number  # another order of the samples in each round
-        trained = fit(start, data, masks=masks, label=f"retraining, {step}", seed=seed, **{key: settings[key] for key in how})
+        told = ("penalty", "strength", "label_smoothing", "epochs", "learning_rate", "batch_size")
+        how = {key: settings[key] for key in told} | {"masks": masks, "label": f"retraining, {step}"}
+        trained = fit(start, data, seed=1000 * settings["seed"] + number, **how)  # another order of samples in each round
         for old, new in zip(model.parameters(), trained.parameters(), strict=True):
             new.requires_grad_(old.requires_grad)
         return Stage(trained, masks)
