@@ -21,31 +21,28 @@ the constants that they send go into the next biases. Biases are never pruned.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
+from torch import nn
 
 from nettrim import neurons
 from nettrim.baselines import _door
-from nettrim.baselines import _thresholds as by
+from nettrim.baselines import _han_thresholds as by
+from nettrim.baselines._han_retraining import STRENGTHS, dropout_ratio, fit, with_dropout
+from nettrim.baselines._han_thresholds import FRACTIONS, limits, sensitivity
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
 from nettrim.data import Data
 from nettrim.errors import SettingError
 from nettrim.evaluate import evaluate
-from nettrim.masks import LAYERS, Masks, everything, impose, largest, threshold, weights
-from nettrim.progress import track
-from nettrim.train import train
+from nettrim.masks import Masks, everything, impose, threshold, weights
 
+__all__ = ["FRACTIONS", "SPREADS", "STRENGTHS", "dropout_ratio", "fit", "limits", "run", "sensitivity", "with_dropout"]
 BEGINS = "trained"
 NETWORK = "lenet300"
-FRACTIONS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7)
 SPREADS = ("sensitivity", "quality", "layer")
-STRENGTHS = {"l1": 1e-5, "l2": 1e-4, "none": 0.0}
 
 
 def run(
@@ -147,174 +144,6 @@ def run(
     return Baseline("han", now, masks, tuple(rows), settings)
 
 
-def sensitivity(
-    model: nn.Module, inputs: Tensor, labels: Tensor, *, fractions: Sequence[float] = FRACTIONS
-) -> list[dict[str, Any]]:
-    """Scan how much a network loses when one of its layers is pruned by magnitude, without retraining.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Left unchanged.
-    inputs : torch.Tensor
-        Samples ``(n, ...)``.
-    labels : torch.Tensor
-        Class numbers ``(n,)``.
-    fractions : sequence of float, optional
-        Of a layer's weights that are kept, in (0, 1].
-
-    Returns
-    -------
-    list of dict
-        A row for each layer and fraction: ``layer``, ``kept`` (after rounding to whole weights), ``quality``, the q of this
-        threshold, and ``accuracy``, ``loss`` and ``errors``.
-
-    Raises
-    ------
-    SettingError
-        If a fraction is out of its range.
-    """
-    fractions = [_fraction("fractions", fraction) for fraction in fractions]
-    copied, rows = copy.deepcopy(model), []
-    for name, weight in track(list(weights(copied).items()), "scanning sensitivity"):
-        whole = weight.detach().clone()
-        for fraction in fractions:
-            count = max(round(fraction * weight.numel()), 1)
-            q = by.qualities(model, {name: count})[name]
-            impose(copied, largest(copied, {name: count}))
-            score = evaluate(copied, inputs, labels)
-            rows.append({"layer": name, "kept": count / weight.numel(), "quality": q} | score._asdict())
-            with torch.no_grad():
-                weight.copy_(whole)
-    return rows
-
-
-def limits(model: nn.Module, quality: Mapping[str, float], among: Masks | None = None) -> dict[str, float]:
-    """Return thresholds ``t_l = q_l std(W_l)``, for ``nettrim.masks.threshold``.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Left unchanged.
-    quality : mapping of str to float
-        q of layers, by the name of the weight.
-    among : dict, optional
-        Masks of the weights that are left, whose deviation it is; by default all are.
-
-    Returns
-    -------
-    dict
-        Name to the least magnitude that stays.
-
-    Raises
-    ------
-    SettingError
-        If there is no such layer, or a q is negative or no number.
-    """
-    spread = by.deviations(model, among)
-    return {name: q * spread[name] for name, q in _named("quality", quality, weights(model), _quality).items()}
-
-
-def dropout_ratio(ratio: float, left: int, connections: int) -> float:
-    """Return the ratio of dropout for a layer with fewer connections: ``D_r = D_o sqrt(C_r / C_o)``.
-
-    Parameters
-    ----------
-    ratio : float
-        D_o, that of the training.
-    left : int
-        C_r, connections that are left.
-    connections : int
-        C_o, those that there were.
-
-    Returns
-    -------
-    float
-        D_r.
-    """
-    return ratio * math.sqrt(left / connections)
-
-
-def with_dropout(model: nn.Module, masks: Masks, original: nn.Module | None = None) -> nn.Module:
-    """Give each dropout the ratio that suits the connections left in the layer before it.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Left unchanged. The layer before a dropout is the last linear layer or convolution that the model holds before it.
-    masks : dict
-        Which of its weights are kept.
-    original : torch.nn.Module, optional
-        The same network with the ratios that it was trained with; by default they are those of ``model``.
-
-    Returns
-    -------
-    torch.nn.Module
-        A copy.
-    """
-    adjusted, last = copy.deepcopy(model), ""
-    trained_with = dict((original or model).named_modules())
-    for name, module in adjusted.named_modules():
-        if isinstance(module, LAYERS):
-            last = f"{name}.weight" if name else "weight"
-        elif isinstance(module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)) and last in masks:
-            module.p = dropout_ratio(trained_with[name].p, int(masks[last].sum()), masks[last].numel())
-    return adjusted
-
-
-def fit(
-    model: nn.Module,
-    data: Data,
-    *,
-    penalty: str = "l2",
-    strength: float | None = None,
-    label_smoothing: float = 0.1,
-    **how: Any,
-) -> nn.Module:
-    """Train a network with one of the penalties of the paper.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Left unchanged.
-    data : Data
-        Its training samples.
-    penalty : {"l2", "l1", "none"}, optional
-        ``strength / 2`` times the sum of squares of all parameters, as optimizers have it; ``strength`` times the sum of
-        magnitudes of the weights, biases apart; or nothing.
-    strength : float, optional
-        By default that of ``STRENGTHS``.
-    label_smoothing : float, optional
-        Of the cross-entropy.
-    **how
-        What else ``nettrim.train.train`` takes: epochs, masks, seed and so on.
-
-    Returns
-    -------
-    torch.nn.Module
-        The trained copy, in evaluation mode.
-
-    Raises
-    ------
-    SettingError
-        If there is no such penalty, or its strength is negative.
-    """
-    _door.choice("penalty", penalty, STRENGTHS)
-    scale = STRENGTHS[penalty] if strength is None else _door.positive("strength", strength, zero=True)
-    if penalty == "l2":
-        how |= {"weight_decay": scale, "label_smoothing": label_smoothing}
-    elif penalty == "none" or scale == 0:
-        how |= {"label_smoothing": label_smoothing}
-    else:
-
-        def loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            size = sum((weight.abs().sum() for weight in weights(network).values()), torch.zeros(()))
-            return F.cross_entropy(network(x), y, label_smoothing=label_smoothing) + scale * size
-
-        how |= {"loss": loss}
-    return train(model, data.x_train, data.y_train, **how)
-
-
 def _chosen(
     model: nn.Module, masks: Masks, names: list[str], settings: dict[str, Any], counts: dict[str, int] | None, share: float
 ) -> dict[str, float]:
@@ -395,10 +224,10 @@ def _check(model: nn.Module, data: Data, settings: Mapping[str, Any]) -> None:
     """Refuse what cannot be done before any of it is."""
     _door.fits(model, data)
     found = weights(model)
-    for name, one in (("keep", _fraction), ("quality", _quality)):
+    for name, one in (("keep", by.fraction), ("quality", by.quality_parameter)):
         value = settings[name]
         if isinstance(value, Mapping):
-            _named(name, value, found, one)
+            by.named(name, value, found, one)
         elif value is not None or name == "keep":
             one(name, value)
     _door.choice("spread", settings["spread"], SPREADS)
@@ -416,20 +245,3 @@ def _check(model: nn.Module, data: Data, settings: Mapping[str, Any]) -> None:
         raise SettingError("local retraining needs linear layers and convolutions, to freeze the ones for the others")
     if settings["dead"]:
         neurons.chain(model)
-
-
-def _named(name: str, given: Mapping[str, Any], found: Mapping[str, Any], one: Any) -> dict[str, float]:
-    for key in given:
-        if key not in found:
-            raise SettingError(f"{name} names {key!r}, which is no weight here; there are {', '.join(found)}")
-    return {key: one(f"{name} of {key!r}", value) for key, value in given.items()}
-
-
-def _fraction(name: str, value: Any) -> float:
-    if _door.fraction(name, value, closed=True) == 0:
-        raise SettingError(f"{name} must be above 0: nothing would be left")
-    return float(value)
-
-
-def _quality(name: str, value: Any) -> float:
-    return _door.positive(name, value, zero=True)

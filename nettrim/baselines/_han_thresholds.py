@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,81 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nettrim.masks import Masks, weights
+from nettrim.baselines import _door
+from nettrim.errors import SettingError
+from nettrim.evaluate import evaluate
+from nettrim.masks import Masks, impose, largest, weights
+from nettrim.progress import track
+
+FRACTIONS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7)
+
+
+def sensitivity(
+    model: nn.Module, inputs: Tensor, labels: Tensor, *, fractions: Sequence[float] = FRACTIONS
+) -> list[dict[str, Any]]:
+    """Scan how much a network loses when one of its layers is pruned by magnitude, without retraining.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left unchanged.
+    inputs : torch.Tensor
+        Samples ``(n, ...)``.
+    labels : torch.Tensor
+        Class numbers ``(n,)``.
+    fractions : sequence of float, optional
+        Of a layer's weights that are kept, in (0, 1].
+
+    Returns
+    -------
+    list of dict
+        A row for each layer and fraction: ``layer``, ``kept`` (after rounding to whole weights), ``quality``, the q of this
+        threshold, and ``accuracy``, ``loss`` and ``errors``.
+
+    Raises
+    ------
+    SettingError
+        If a fraction is out of its range.
+    """
+    fractions = [fraction("fractions", fraction) for fraction in fractions]
+    copied, rows = copy.deepcopy(model), []
+    for name, weight in track(list(weights(copied).items()), "scanning sensitivity"):
+        whole = weight.detach().clone()
+        for fraction in fractions:
+            count = max(round(fraction * weight.numel()), 1)
+            q = qualities(model, {name: count})[name]
+            impose(copied, largest(copied, {name: count}))
+            score = evaluate(copied, inputs, labels)
+            rows.append({"layer": name, "kept": count / weight.numel(), "quality": q} | score._asdict())
+            with torch.no_grad():
+                weight.copy_(whole)
+    return rows
+
+
+def limits(model: nn.Module, quality: Mapping[str, float], among: Masks | None = None) -> dict[str, float]:
+    """Return thresholds ``t_l = q_l std(W_l)``, for ``nettrim.masks.threshold``.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Left unchanged.
+    quality : mapping of str to float
+        q of layers, by the name of the weight.
+    among : dict, optional
+        Masks of the weights that are left, whose deviation it is; by default all are.
+
+    Returns
+    -------
+    dict
+        Name to the least magnitude that stays.
+
+    Raises
+    ------
+    SettingError
+        If there is no such layer, or a q is negative or no number.
+    """
+    std = deviations(model, among)
+    return {name: q * std[name] for name, q in named("quality", quality, weights(model), quality_parameter).items()}
 
 
 def deviations(model: nn.Module, among: Masks | None = None) -> dict[str, float]:
@@ -92,3 +167,23 @@ def _least(ratios: Tensor, count: int) -> float:
     stay = ratios[ratios > goes]
     q = float(stay.min()) if len(stay) else 2 * float(goes) + 1
     return q * (1 - 2**-51)  # q std(W) is rounded twice on its way: on no account above the least weight that is to stay
+
+
+def named(name: str, given: Mapping[str, Any], found: Mapping[str, Any], one: Any) -> dict[str, float]:
+    """Return a setting with a value for each named weight, each looked at by ``one``."""
+    for key in given:
+        if key not in found:
+            raise SettingError(f"{name} names {key!r}, which is no weight here; there are {', '.join(found)}")
+    return {key: one(f"{name} of {key!r}", value) for key, value in given.items()}
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a fraction that is to stay, of a setting."""
+    if _door.fraction(name, value, closed=True) == 0:
+        raise SettingError(f"{name} must be above 0: nothing would be left")
+    return float(value)
+
+
+def quality_parameter(name: str, value: Any) -> float:
+    """Return a q, of a setting."""
+    return _door.positive(name, value, zero=True)
