@@ -147,6 +147,7 @@ def test_the_sensitive_layer_keeps_the_larger_part():
     even = by.spread(scanned({"a": one, "b": one}), {"a": 1000, "b": 1000}, 0.9, 200)
     assert even == {"a": 100, "b": 100}
     uneven = by.spread(scanned({"a": one, "b": one}), {"a": 10_000, "b": 100}, 0.9, 500)
+    assert by.spread(scanned({"a": one, "b": one}), {"a": 1000, "b": 1000}, 0.9, 10) == {"a": 5, "b": 5}  # below the scan
     assert sum(uneven.values()) == 500 and uneven["b"] / 100 > 2 * uneven["a"] / 10_000
 
 
@@ -262,6 +263,8 @@ def test_layers_keep_what_they_are_told_by_name():
 def test_a_fraction_of_the_network_is_kept_however_it_is_spread(spread):
     result = han.run(plain(), toy(), keep=0.2, spread=spread, rounds=2, epochs=1, dead=False)
     assert result.rows[-1]["weights"] == round(0.2 * 996) == kept(result.model, result.masks)[0]
+    if spread != "sensitivity":  # there layers come down at ratios of their own, whose sum is no power
+        assert abs(result.rows[1]["weights"] - math.sqrt(0.2) * 996) < 2  # each of the three layers is rounded
     assert han.run(plain(), toy(), keep=0.2, spread=spread, rounds=2, epochs=1).rows[-1]["weights"] <= round(0.2 * 996)
 
 

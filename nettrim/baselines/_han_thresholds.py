@@ -48,12 +48,12 @@ def sensitivity(
     SettingError
         If a fraction is out of its range.
     """
-    fractions = [fraction("fractions", fraction) for fraction in fractions]
+    parts = [fraction("fractions", part) for part in fractions]
     copied, rows = copy.deepcopy(model), []
     for name, weight in track(list(weights(copied).items()), "scanning sensitivity"):
         whole = weight.detach().clone()
-        for fraction in fractions:
-            count = max(round(fraction * weight.numel()), 1)
+        for part in parts:
+            count = max(round(part * weight.numel()), 1)
             q = qualities(model, {name: count})[name]
             impose(copied, largest(copied, {name: count}))
             score = evaluate(copied, inputs, labels)
