@@ -59,8 +59,8 @@ def train(
     label_smoothing : float, optional
         Weight of the uniform distribution in the targets (Szegedy et al. 2016).
     momentum : float, optional
-        If given, SGD with this Nesterov momentum in place of Adam; its step size rises on a line over the first fifth of the
-        steps and falls on one to 0 (one cycle: Smith, Topin 2019).
+        If given, SGD with this Nesterov momentum in place of Adam, with 0 plain gradient steps; its step size rises on a
+        line over the first fifth of the steps and falls on one to 0 (one cycle: Smith, Topin 2019).
     schedule : callable, optional
         In place of the cosine or the cycle: maps the part of the steps that is done, from 0 on, to a factor of
         ``learning_rate``.
@@ -89,7 +89,7 @@ def train(
     Raises
     ------
     ValueError
-        If there are no samples, inputs and labels differ in length, momentum is outside (0, 1), a ``loss`` of your own is to
+        If there are no samples, inputs and labels differ in length, momentum is outside [0, 1), a ``loss`` of your own is to
         be smoothed, nothing requires a gradient, or inputs that are to be augmented are no images.
     MaskError
         If the masks do not fit the model.
@@ -162,15 +162,15 @@ def _stepping(
     moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not moved:
         raise ValueError("no parameter of the model requires a gradient, so there is nothing to train")
-    if momentum is not None and not 0.0 < momentum < 1.0:
-        raise ValueError(f"momentum must be between 0 and 1, or None for Adam; got {momentum}")
+    if momentum is not None and not 0.0 <= momentum < 1.0:
+        raise ValueError(f"momentum must be at least 0 and below 1, or None for Adam; got {momentum}")
     optimizer: torch.optim.Optimizer
     if momentum is None:
         optimizer = torch.optim.Adam(moved, lr=learning_rate, weight_decay=weight_decay)
         if schedule is None:
             return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     else:
-        optimizer = torch.optim.SGD(moved, learning_rate, momentum, weight_decay=weight_decay, nesterov=True)
+        optimizer = torch.optim.SGD(moved, learning_rate, momentum, weight_decay=weight_decay, nesterov=momentum > 0)
 
     def cycle(step: int) -> float:
         part = (step + 1) / (steps + 1)

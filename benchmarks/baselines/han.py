@@ -1,0 +1,157 @@
+"""Does magnitude pruning with retraining do what Han et al. 2015 say, and where does Net-Trim stand beside it?
+
+On whole MNIST, over seeds:
+
+* ``rates``: LeNet-300-100 pruned 12 and 30 times, in one round and in several with as many epochs in all; LeNet-5 pruned 12
+  times, local retraining, all beside their dense networks;
+* ``penalties``: LeNet-300-100 trained with L1 and with L2 from scratch, pruned once, before and after retraining with each;
+* ``scan``: the accuracy of each layer pruned alone;
+* ``hptd``: Net-Trim, and magnitude pruning to its counts, without and with the same fine-tuning.
+
+    python -m benchmarks.baselines.han --networks FOLDER
+
+goes on from the rows that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from benchmarks import rows
+from nettrim.baselines import han, hptd
+from nettrim.baselines._stages import Stage, Stages
+from nettrim.data import Data, load
+from nettrim.recipes import NETWORKS, born, trained
+from solvers import warm_up
+
+ROUNDS = {
+    "lenet300": {"one-shot": {"rounds": 1, "epochs": 48}, "iterative": {"rounds": 4, "epochs": 12}},
+    "lenet5": {"iterative, local": {"rounds": 2, "epochs": 3, "local": True}},
+}
+RATES = {"lenet300": (12, 30), "lenet5": (12,)}
+L1 = 1e-5  # with it LeNet-300-100 is about as good as with the L2 of its recipe
+PENALTIES = (("l1", "l1"), ("l1", "l2"), ("l2", "l1"), ("l2", "l2"))
+PENALTY_RATES = (8, 12)
+PENALTY_EPOCHS = 10
+FINE_TUNINGS = {"plain gradient steps": {}, "Adam": {"learning_rate": 2e-4, "momentum": None, "batch_size": 200}}
+
+
+def dense(network: str, data: Data, seed: int, args: argparse.Namespace, penalty: str = "l2") -> nn.Module:
+    """Return the network of the recipe, whose penalty is L2, or one trained in the same way with L1."""
+    if penalty == "l2":
+        return trained(network, data, seed=seed, epochs=args.epochs, folder=args.networks)
+    start = born(network, seed=seed)
+    epochs = args.epochs or NETWORKS[network].epochs[data.name]
+    how = {"penalty": "l1", "strength": L1, "epochs": epochs, "learning_rate": 2e-3, "batch_size": 200, "seed": seed}
+    place = args.networks and args.networks / f"{network}-{data.name}-{seed}-{epochs}-l1"
+    stages = Stages(place, start, data, {"method": "dense"} | how)
+    return stages.run("dense", lambda: Stage(han.fit(start, data, label="training with L1", **how)), start).model
+
+
+def rates(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield the runs of a seed: a name, and what makes its rows."""
+    for network in args.network:
+        for rate in RATES[network]:
+            for name, settings in ROUNDS[network].items():
+                how = settings | ({} if args.retraining is None else {"epochs": args.retraining})
+
+                def run(network: str = network, rate: int = rate, how: dict[str, Any] = how) -> Any:
+                    model = dense(network, data, seed, args)
+                    return han.run(model, data, keep=1 / rate, seed=seed, **how).rows
+
+                yield f"{network}, {rate}x, {name}", run
+
+
+def penalties(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Likewise; one round each, so that the rows are: dense, pruned, retrained."""
+    for rate in PENALTY_RATES:
+        for before, after in PENALTIES:
+
+            def run(rate: int = rate, before: str = before, after: str = after) -> Any:
+                model = dense("lenet300", data, seed, args, before)
+                epochs = PENALTY_EPOCHS if args.retraining is None else args.retraining
+                strength = L1 if after == "l1" else None
+                how = {"rounds": 1, "epochs": epochs, "penalty": after, "strength": strength}
+                return han.run(model, data, keep=1 / rate, seed=seed, **how).rows
+
+            yield f"lenet300, {rate}x, trained with {before}, retrained with {after}", run
+
+
+def scan(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Likewise; on the test samples, which choose nothing here."""
+    for network in args.network:
+
+        def run(network: str = network) -> Any:
+            model = dense(network, data, seed, args)
+            return han.sensitivity(model, data.x_test[: args.samples], data.y_test[: args.samples])
+
+        yield network, run
+
+
+def against_net_trim(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Likewise: Net-Trim and HPTD with the same counts, fine-tuned as its authors do and with Adam."""
+    for epsilon in args.epsilon:
+        for name, how in FINE_TUNINGS.items():
+            more = {} if args.retraining is None else {"epochs": args.retraining}
+
+            def run(epsilon: float = epsilon, how: dict[str, Any] = how | more) -> Any:
+                model = dense("lenet300", data, seed, args)
+                return hptd.run(model, data, epsilon=epsilon, n_samples=args.samples, seed=seed, **how).rows
+
+            yield f"lenet300, epsilon {epsilon}, {name}", run
+
+
+STUDIES = {"rates": rates, "penalties": penalties, "scan": scan, "hptd": against_net_trim}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", choices=STUDIES, nargs="+", default=list(STUDIES))
+    parser.add_argument("--network", choices=RATES, nargs="+", default=list(RATES), help="of rates and scan")
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(3)))
+    parser.add_argument("--epochs", type=int, help="of dense networks; else those of their recipes")
+    parser.add_argument("--retraining", type=int, help="epochs of every retraining, in place of those above")
+    parser.add_argument("--samples", type=int, default=5000, help="of the scan and of Net-Trim")
+    parser.add_argument("--epsilon", type=float, nargs="+", default=[0.1, 0.2])
+    parser.add_argument("--networks", type=Path, help="folder to keep trained networks in")
+    parser.add_argument("--out", type=Path, default=Path("notebooks/results/baseline_han.csv"), help="others are beside it")
+    args = parser.parse_args(argv)
+    data = load(args.data)
+    warm_up()
+    for study in args.study:
+        path = args.out if study == "rates" else args.out.with_name(f"{args.out.stem}_{study}.csv")
+        for seed in args.seeds:
+            for case, run in STUDIES[study](data, seed, args):
+                if (case, str(seed)) in rows.done(path, "case", "seed"):
+                    continue
+                begun = time.perf_counter()
+                found = run()
+                seconds = time.perf_counter() - begun
+                rows.append(path, [{"case": case, "seed": seed} | row | {"seconds": seconds} for row in found])
+                print(f"{study}: {case}, seed {seed}: {found[-1]['accuracy']:.2%}, {seconds:.0f} s", flush=True)
+        show(path)
+
+
+def show(path: Path) -> None:
+    """Print of each case and step the rate, and the mean test error with its standard error, in percent."""
+    found = defaultdict(list)
+    for row in rows.read(path):
+        step = row["step"] if "step" in row else f"{row['layer']}, {float(row['kept']):.3g} kept"
+        found[row["case"], step].append((1 / float(row["kept"]), 100 * (1 - float(row["accuracy"]))))
+    for (case, step), values in found.items():
+        rate, error = np.array(values).T
+        wide = f" +- {error.std(ddof=1) / len(error) ** 0.5:.3f}" if len(error) > 1 else ""
+        print(f"{case:60s} {step:32s} {rate.mean():7.2f}x, error {error.mean():.3f}{wide} % ({len(error)} seeds)")
+
+
+if __name__ == "__main__":
+    main()

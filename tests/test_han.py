@@ -1,0 +1,426 @@
+"""Han et al. 2015: thresholds and dropout as the paper has them, rounds that come down as asked, and runs that go on."""
+
+import copy
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from benchmarks import rows
+from benchmarks.baselines import han as study
+from nettrim.baselines import _han_retraining as retraining
+from nettrim.baselines import _han_thresholds as by
+from nettrim.baselines import han
+from nettrim.data import Data, mnist5k
+from nettrim.errors import ModelError, SettingError
+from nettrim.evaluate import evaluate
+from nettrim.masks import everything, impose, kept, threshold, weights
+from nettrim.models import mlp
+from nettrim.recipes import NETWORKS, Recipe, trained
+from tests.networks import Residual, samples
+
+
+def toy(n=90, size=(1, 6, 6), seed=0):
+    """Three classes of images that differ in their mean."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 3
+    x = torch.randn(n, *size, generator=generator) + y.view(-1, 1, 1, 1)
+    return Data("toy", x[:60], y[:60], x[60:], y[60:])
+
+
+def plain(seed=0):
+    return mlp((36, 20, 12, 3), dropout=0.5, seed=seed)
+
+
+def convolutional(seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            *(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+            *(nn.Linear(24, 10), nn.ReLU(), nn.Dropout(0.4), nn.Linear(10, 3)),
+        )
+
+
+def state(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- thresholds
+
+
+def test_a_threshold_is_q_times_the_deviation_of_the_weights_that_are_left():
+    model = plain()
+    weight = model[1].weight.detach().numpy().astype(np.float64)
+    assert han.limits(model, {"1.weight": 1.5})["1.weight"] == pytest.approx(1.5 * weight.std(), rel=1e-12)
+    mask = torch.rand(20, 36, generator=torch.Generator().manual_seed(3)) < 0.4
+    found = han.limits(model, {"1.weight": 0.5}, {"1.weight": mask})["1.weight"]
+    assert found == pytest.approx(0.5 * weight[mask.numpy()].std(), rel=1e-12)  # not of the zeros too
+    with pytest.raises(SettingError, match=r"quality names '9\.weight'"):
+        han.limits(model, {"9.weight": 1.0})
+    with pytest.raises(SettingError, match=r"quality of '1\.weight' must be a number from 0 on"):
+        han.limits(model, {"1.weight": -1.0})
+
+
+@pytest.mark.parametrize(("q", "left"), [(2.0, 0.0455), (0.25, 0.8026)])
+def test_of_normal_weights_q_leaves_what_the_normal_law_says(q, left):
+    # The published codes disagree on the usual q, 2 or 0.25: it is the difference between a twentieth and four fifths.
+    assert left == pytest.approx(math.erfc(q / math.sqrt(2)), abs=1e-4)
+    model = nn.Linear(400, 500)
+    nn.init.normal_(model.weight, std=0.3, generator=torch.Generator().manual_seed(0))
+    part = threshold(model, han.limits(model, {"weight": q}))["weight"].float().mean().item()
+    assert part == pytest.approx(left, abs=5 * math.sqrt(left * (1 - left) / 200_000) + 0.002)  # and q of a sample
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(0, 720), seed=st.integers(0, 1000), share=st.floats(0.1, 1.0))
+def test_the_quality_found_keeps_exactly_what_is_wanted(count, seed, share):
+    model = plain(seed)
+    mask = torch.rand(20, 36, generator=torch.Generator().manual_seed(seed)) < share
+    among = {"1.weight": mask}
+    q = by.qualities(model, {"1.weight": count}, among)
+    found = threshold(model, han.limits(model, q, among), among)["1.weight"]
+    assert int(found.sum()) == min(count, int(mask.sum())) and not (found & ~mask).any()
+
+
+def test_equal_weights_go_together_and_never_leave_too_many():
+    model = nn.Linear(4, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -2, 2, 3], [2, 0, 0, -4]]))
+    found = {}
+    for count in range(9):
+        q = by.qualities(model, {"weight": count})
+        found[count] = int(threshold(model, han.limits(model, q))["weight"].sum())
+    assert found == {0: 0, 1: 1, 2: 2, 3: 2, 4: 2, 5: 5, 6: 6, 7: 6, 8: 8}
+
+
+def test_one_quality_for_all_layers_keeps_what_is_wanted_of_all_of_them():
+    model = plain()
+    for count in (1, 50, 500, 990, 996):
+        q = by.common_quality(model, count)
+        left, _ = kept(model, threshold(model, han.limits(model, dict.fromkeys(weights(model), q))))
+        assert left == count
+
+
+# --- sensitivity
+
+
+def test_the_scan_prunes_one_layer_at_a_time():
+    model, data = plain().train(), toy()
+    before = state(model)
+    found = han.sensitivity(model, data.x_test, data.y_test, fractions=(0.05, 0.5, 1.0))
+    assert same(before, state(model)) and model.training
+    assert [(row["layer"], row["kept"]) for row in found] == [
+        (name, round(part * weights(model)[name].numel()) / weights(model)[name].numel())
+        for name, part in itertools.product(weights(model), (0.05, 0.5, 1.0))
+    ]
+    for row in found:
+        alone = copy.deepcopy(model)
+        weight = dict(alone.named_parameters())[row["layer"]]
+        sizes = weight.detach().abs().flatten()
+        with torch.no_grad():
+            weight[weight.abs() < sizes.sort(descending=True).values[round(row["kept"] * len(sizes)) - 1]] = 0
+        assert evaluate(alone, data.x_test, data.y_test) == (row["accuracy"], row["loss"], row["errors"])
+    with pytest.raises(SettingError, match="fractions must be"):
+        han.sensitivity(model, data.x_test, data.y_test, fractions=(0.0,))
+
+
+def scanned(curves):
+    return [{"layer": name, "kept": part, "accuracy": curve[part]} for name, curve in curves.items() for part in curve]
+
+
+def test_the_sensitive_layer_keeps_the_larger_part():
+    curves = {"tough": {0.01: 0.85, 0.1: 0.9, 0.5: 0.9}, "frail": {0.01: 0.1, 0.1: 0.5, 0.5: 0.88}}
+    found = by.spread(scanned(curves), {"tough": 1000, "frail": 1000}, 0.9, 400)
+    assert sum(found.values()) == 400 and found["frail"] > 5 * found["tough"]
+    # Of two equal layers both keep the same; of two sizes with one curve the smaller one keeps the larger part.
+    one = {0.01: 0.1, 0.03: 0.4, 0.1: 0.7, 0.3: 0.85}
+    even = by.spread(scanned({"a": one, "b": one}), {"a": 1000, "b": 1000}, 0.9, 200)
+    assert even == {"a": 100, "b": 100}
+    uneven = by.spread(scanned({"a": one, "b": one}), {"a": 10_000, "b": 100}, 0.9, 500)
+    assert by.spread(scanned({"a": one, "b": one}), {"a": 1000, "b": 1000}, 0.9, 10) == {"a": 5, "b": 5}  # below the scan
+    assert sum(uneven.values()) == 500 and uneven["b"] / 100 > 2 * uneven["a"] / 10_000
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    losses=st.lists(st.lists(st.floats(0, 0.3), min_size=4, max_size=4), min_size=3, max_size=3),
+    keep=st.floats(0.02, 0.95),
+)
+def test_the_accuracy_lost_in_all_is_near_the_least_of_all_ways_to_spread_the_same_weights(losses, keep):
+    fractions, sizes = (0.02, 0.1, 0.3, 0.6), {"a": 4000, "b": 900, "c": 50}
+    below = [[0.9 - sum(steps[i:]) for i in range(4)] for steps in losses]
+    curves = {name: dict(zip(fractions, curve, strict=True)) for name, curve in zip(sizes, below, strict=True)}
+    count = round(keep * sum(sizes.values()))
+    found = by.spread(scanned(curves), sizes, 0.9, count)
+    assert sum(found.values()) == count and all(1 <= found[name] <= size for name, size in sizes.items())
+    rising = np.log([*fractions, 1.0])
+    lost = {name: np.array([0.9 - v for v in curve.values()] + [0.0]) for name, curve in curves.items()}
+
+    def loss(counts):
+        return sum(np.interp(np.log(counts[name] / sizes[name]), rising, lost[name]) for name in sizes)
+
+    # A price reaches the lower convex hull of (weights, loss) only: between two of its corners it may miss by a step of one
+    # layer. What is sure: all that keep no more weights at the corner below lose no less.
+    grid = [np.unique(np.geomspace(0.02, 1, 12) * sizes[name]) for name in sizes]
+    ways = [dict(zip(sizes, way, strict=True)) for way in itertools.product(*grid)]
+    step = max(sum(steps) for steps in losses)
+    assert loss(found) <= min((loss(way) for way in ways if sum(way.values()) <= count), default=math.inf) + step + 1e-9
+
+
+# --- dropout
+
+
+def test_dropout_falls_with_the_root_of_what_is_left():
+    assert han.dropout_ratio(0.5, 9, 100) == pytest.approx(0.15, rel=1e-15)  # the paper's rule at its 9 %
+    model = plain()
+    masks = everything(model)
+    masks["1.weight"].flatten()[: 720 - 180] = False  # a quarter is left
+    adjusted = han.with_dropout(model, masks)
+    assert [m.p for m in adjusted.modules() if isinstance(m, nn.Dropout)] == [0.25, 0.5]
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.5, 0.5]
+    twice = han.with_dropout(adjusted, masks, model)
+    assert [m.p for m in twice.modules() if isinstance(m, nn.Dropout)] == [0.25, 0.5]  # of what it was trained with
+
+
+# --- penalties
+
+
+def test_penalties_are_what_they_are_called(monkeypatch):
+    told = []
+    monkeypatch.setattr(retraining, "train", lambda model, x, y, **how: told.append(how))
+    model, data = plain().eval(), toy()
+    for penalty, strength in (("l2", 0.3), ("none", 0.3), ("l1", 0.3), ("l1", None), ("l2", None)):
+        han.fit(model, data, penalty=penalty, strength=strength, label_smoothing=0.2, epochs=7)
+    assert told[0] == {"weight_decay": 0.3, "label_smoothing": 0.2, "epochs": 7}
+    assert told[1] == {"label_smoothing": 0.2, "epochs": 7}
+    assert told[4]["weight_decay"] == han.STRENGTHS["l2"]
+    size = sum(float(layer.weight.detach().double().abs().sum()) for layer in model if isinstance(layer, nn.Linear))
+    smoothed = float(F.cross_entropy(model(data.x_test), data.y_test, label_smoothing=0.2).detach())
+    for how, strength in ((told[2], 0.3), (told[3], han.STRENGTHS["l1"])):
+        assert how.keys() == {"loss", "epochs"}
+        # float32 sums of a thousand terms: 1000 roundings of 2^-24 at most
+        assert how["loss"](model, data.x_test, data.y_test).item() == pytest.approx(smoothed + strength * size, rel=6e-5)
+    for wrong in ({"penalty": "l3"}, {"strength": -1.0}):
+        with pytest.raises(SettingError, match=next(iter(wrong))):
+            han.fit(model, data, **wrong)
+
+
+# --- runs
+
+
+def test_rounds_come_down_in_equal_ratios_and_retrain_from_the_values_that_are_left():
+    model, data = plain(), toy()
+    before = state(model)
+    result = han.run(model, data, keep=0.125, spread="layer", rounds=3, epochs=1, learning_rate=1e-9, dead=False)
+    assert same(before, state(model))
+    assert [row["step"] for row in result.rows] == [
+        "dense",
+        *(f"round {number} {what}" for number in (1, 2, 3) for what in ("pruned", "retrained")),
+    ]
+    sizes = np.array([720, 240, 36])
+    for number in (1, 2, 3):
+        for row in result.rows[2 * number - 1 : 2 * number + 1]:
+            # halves of the three layers, to a weight; in the end exactly an eighth of all, 124.5, to an even number
+            assert np.abs(np.array(list(row["layers"].values())) - sizes / 2**number).max() <= 1
+    assert result.rows[-1]["weights"] == 124 and all(row["neurons"] is None for row in result.rows)
+    for name, mask in result.masks.items():
+        weight, old = result.model.get_parameter(name).detach(), before[name]
+        assert not weight[~mask].any()
+        # Adam's steps are at most the step size: 3 of them here; so these are the old values, and the largest.
+        assert (weight - old)[mask].abs().max() < 1e-7
+        assert old[mask].abs().min() >= old[~mask].abs().max()
+    moved = han.run(model, data, keep=0.125, spread="layer", rounds=3, epochs=1, dead=False)
+    assert not same(state(moved.model), state(result.model))
+
+
+def test_quality_by_hand_is_applied_to_what_is_left_in_each_round():
+    model, data = plain(), toy()
+    result = han.run(model, data, quality={"1.weight": 1.0, "4.weight": 0.5}, rounds=2, epochs=0, dead=False)
+    left = model[1].weight.detach().numpy().astype(np.float64).ravel()
+    for row in result.rows[1:]:
+        left = left[np.abs(left) >= left.std()]
+        assert row["layers"]["1.weight"] == len(left) and row["layers"]["7.weight"] == 36
+        assert row["quality"] == {"1.weight": 1.0, "4.weight": 0.5, "7.weight": 0.0}
+    assert result.rows[2]["layers"]["4.weight"] < result.rows[1]["layers"]["4.weight"]
+
+
+def test_layers_keep_what_they_are_told_by_name():
+    result = han.run(plain(), toy(), keep={"1.weight": 0.1, "4.weight": 0.25}, rounds=2, epochs=0, dead=False)
+    assert result.rows[-1]["layers"] == {"1.weight": 72, "4.weight": 60, "7.weight": 36}
+
+
+@pytest.mark.parametrize("spread", han.SPREADS)
+def test_a_fraction_of_the_network_is_kept_however_it_is_spread(spread):
+    result = han.run(plain(), toy(), keep=0.2, spread=spread, rounds=2, epochs=1, dead=False)
+    assert result.rows[-1]["weights"] == round(0.2 * 996) == kept(result.model, result.masks)[0]
+    if spread != "sensitivity":  # there layers come down at ratios of their own, whose sum is no power
+        assert abs(result.rows[1]["weights"] - math.sqrt(0.2) * 996) < 2  # each of the three layers is rounded
+    assert han.run(plain(), toy(), keep=0.2, spread=spread, rounds=2, epochs=1).rows[-1]["weights"] <= round(0.2 * 996)
+
+
+def test_dead_neurons_go_and_change_nothing():
+    model, data = plain(), toy()
+    with torch.no_grad():
+        model[1].weight[3] *= 1e-3  # loses all its inputs
+        model[1].bias[3] = 2.0
+    left, whole = (han.run(model, data, keep=0.3, spread="layer", rounds=1, epochs=0, dead=dead) for dead in (True, False))
+    assert not left.masks["4.weight"][:, 3].any() and whole.masks["4.weight"][:, 3].any()
+    assert left.rows[-1]["neurons"] < left.rows[0]["neurons"] == 32
+    # The constant is added to a bias before other terms and not among them: a few roundings of 2^-24 of numbers up to 10.
+    assert torch.allclose(left.model(data.x_test), whole.model(data.x_test), rtol=0, atol=1e-5)
+    again = han.run(model, data, keep=0.3, spread="layer", rounds=1, epochs=2)
+    # Retraining does not raise it again.
+    assert not again.model.get_parameter("4.weight")[:, 3].any() and again.model[1].bias[3] == 0
+
+
+def test_dropout_is_adjusted_in_retraining(monkeypatch):
+    ratios = []
+    real = retraining.train
+
+    def watched(model, *args, **how):
+        ratios.append([m.p for m in model.modules() if isinstance(m, nn.Dropout)])
+        return real(model, *args, **how)
+
+    monkeypatch.setattr(retraining, "train", watched)
+    result = han.run(plain(), toy(), keep=0.25, spread="layer", rounds=2, epochs=1, dead=False)
+    for row, found in zip(result.rows[1::2], ratios, strict=True):
+        left = row["layers"]
+        wanted = [0.5 * math.sqrt(left["1.weight"] / 720), 0.5 * math.sqrt(left["4.weight"] / 240)]
+        assert found == pytest.approx(wanted, rel=1e-12)
+
+
+def test_local_retraining_moves_one_kind_of_layers_at_a_time(monkeypatch):
+    seen = []
+    real = retraining.train
+
+    def watched(model, *args, **how):
+        after = real(model, *args, **how)
+        seen.append((state(model), state(after), how["masks"]))
+        return after
+
+    monkeypatch.setattr(retraining, "train", watched)
+    model, data = convolutional(), toy()
+    result = han.run(model, data, keep=0.3, spread="layer", rounds=1, epochs=2, local=True, dead=False)
+    assert [row["step"] for row in result.rows[1:]] == [
+        f"round 1 {kind} {what}" for kind in ("linear", "convolutions") for what in ("pruned", "retrained")
+    ]
+    for (before, after, _), moving in zip(seen, ("4 7", "0"), strict=True):
+        for name in before:
+            assert torch.equal(before[name], after[name]) == (name.split(".")[0] not in moving)
+    assert seen[0][2]["0.weight"].all() and not seen[1][2]["0.weight"].all()  # convolutions are pruned after linear layers
+    assert all(parameter.requires_grad for parameter in result.model.parameters())
+    with pytest.raises(SettingError, match="local retraining needs linear layers and convolutions"):
+        han.run(plain(), data, local=True)
+
+
+@pytest.mark.parametrize("how", [{}, {"spread": "quality"}, {"penalty": "l1", "strength": 1e-3}, {"local": True}])
+def test_a_run_that_was_cut_off_goes_on_to_the_same_bytes(how, tmp_path, monkeypatch):
+    model, data = convolutional(), toy()
+    how = {"keep": 0.3, "rounds": 2, "epochs": 2, "seed": 3} | how
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    whole = han.run(model, data, **how)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    real, calls = retraining.train, []
+
+    def cut(*args, **more):
+        calls.append(more["label"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **more)
+
+    monkeypatch.setattr(retraining, "train", cut)
+    with pytest.raises(KeyboardInterrupt):
+        han.run(model, data, **how, folder=tmp_path)
+    resumed = han.run(model, data, **how, folder=tmp_path)
+    trainings = 4 if how.get("local") else 2
+    assert len(calls) == trainings + 1 and calls[1] == calls[2]  # the first was not made again
+    read = han.run(model, data, **how, folder=tmp_path)
+    assert len(calls) == trainings + 1
+    for other in (resumed, read):
+        assert other.rows == whole.rows and same(other.masks, whole.masks) and same(state(other.model), state(whole.model))
+        assert [m.p for m in other.model.modules() if isinstance(m, nn.Dropout)] == [
+            m.p for m in whole.model.modules() if isinstance(m, nn.Dropout)
+        ]
+    with pytest.raises(ModelError, match="another model, of other data or of other settings"):
+        han.run(model, data, **how | {"seed": 4}, folder=tmp_path)
+
+
+def test_what_makes_no_sense_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr(retraining, "train", None)
+    monkeypatch.setattr(han, "sensitivity", None)
+    for wrong, why in (
+        ({"keep": 0}, "keep must be above 0"),
+        ({"keep": 1.5}, "keep must be a number in"),
+        ({"keep": None}, "keep must be a number in"),
+        ({"keep": {"8.weight": 0.1}}, "keep names '8.weight'"),
+        ({"keep": {"1.weight": 2}}, r"keep of '1\.weight' must be"),
+        ({"quality": -1}, "quality must be a number from 0 on"),
+        ({"quality": {"1": 1}}, "quality names '1'"),
+        ({"spread": "even"}, "spread must be one of"),
+        ({"penalty": "l0"}, "penalty must be one of"),
+        ({"strength": -1}, "strength must be"),
+        ({"rounds": 0}, "rounds must be a whole number"),
+        ({"epochs": -1}, "epochs must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"samples": 0}, "samples must be"),
+        ({"learning_rate": 0}, "learning_rate must be"),
+        ({"label_smoothing": 2}, "label_smoothing must be"),
+        ({"local": "yes"}, "local must be one of"),
+        ({"dead": None}, "dead must be one of"),
+    ):
+        with pytest.raises(SettingError, match=why):
+            han.run(plain(), toy(), **wrong)
+    with pytest.raises(ModelError, match="no part of a chain"):
+        han.run(Residual(), Data("toy", samples(9), torch.arange(9) % 3, samples(9), torch.arange(9) % 3))
+    with pytest.raises(ModelError, match="does not take samples"):
+        han.run(plain(), toy(size=(1, 5, 5)))
+
+
+def test_real_digits_survive_a_tenth_of_their_weights():
+    data = mnist5k()
+    part = Data("mnist5k", data.x_train[:1500], data.y_train[:1500], data.x_test, data.y_test)
+    model = trained("small", part, model=mlp((784, 100, 30, 10)), epochs=15)
+    result = han.run(model, part, keep=0.1, rounds=2, epochs=5, learning_rate=1e-3, samples=500)
+    dense, last = result.rows[0], result.rows[-1]
+    assert last["kept"] <= 0.1 and last["accuracy"] > dense["accuracy"] - 0.01 > 0.85
+    assert result.rows[3]["accuracy"] < last["accuracy"]  # retraining is what brings it back
+    copied = copy.deepcopy(result.model)
+    impose(copied, result.masks)
+    assert same(state(copied), state(result.model))
+
+
+def test_the_study_goes_on_from_its_rows(tmp_path, capsys, monkeypatch):
+    data = mnist5k()
+    few = Data("mnist5k", data.x_train[:200], data.y_train[:200], data.x_test[:100], data.y_test[:100])
+    monkeypatch.setattr(study, "load", lambda name: few)
+    monkeypatch.setattr(study, "PENALTY_RATES", (8,))
+    smaller = Recipe(lambda seed: mlp((784, 20, 15, 10), dropout=0.1, seed=seed), {})
+    monkeypatch.setitem(NETWORKS, "lenet300", smaller)
+    asked = ["--networks", str(tmp_path), "--out", str(tmp_path / "baseline_han.csv"), "--epochs", "1", "--retraining", "1"]
+    asked += ["--seeds", "0", "--network", "lenet300", "--samples", "100", "--epsilon", "0.3", "--data", "mnist5k"]
+    study.main(asked)
+    found = {path.stem: path.read_bytes() for path in tmp_path.glob("*.csv")}
+    assert set(found) == {"baseline_han", *(f"baseline_han_{name}" for name in ("penalties", "scan", "hptd"))}
+    assert len({row["case"] for row in rows.read(tmp_path / "baseline_han_penalties.csv")}) == 4
+    assert len(rows.read(tmp_path / "baseline_han_scan.csv")) == 3 * len(han.FRACTIONS)
+    assert [row["step"] for row in rows.read(tmp_path / "baseline_han_hptd.csv")][:5] == [
+        *("dense", "net-trim", "net-trim fine-tuned", "hptd", "hptd fine-tuned"),
+    ]
+    monkeypatch.setattr(study.han, "run", None)
+    monkeypatch.setattr(study.hptd, "run", None)
+    monkeypatch.setattr(study.han, "sensitivity", None)
+    capsys.readouterr()
+    study.main(asked)
+    assert {path.stem: path.read_bytes() for path in tmp_path.glob("*.csv")} == found
+    assert "lenet300, 30x, iterative" in capsys.readouterr().out
