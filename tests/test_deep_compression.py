@@ -17,11 +17,11 @@ from torch import nn
 
 from benchmarks import rows
 from benchmarks.baselines import deep_compression as study
-from nettrim.baselines import _pruned, deep_compression
-from nettrim.baselines._huffman import decode, encode
+from nettrim.baselines import deep_compression
 from nettrim.baselines.deep_compression import (
     FILE,
     Shared,
+    _pruned,
     breakdown,
     canonical,
     code_lengths,
@@ -37,6 +37,7 @@ from nettrim.baselines.deep_compression import (
     starts,
     tune,
 )
+from nettrim.baselines.deep_compression._huffman import decode, encode
 from nettrim.data import Data, mnist5k
 from nettrim.errors import ModelError, SettingError
 from nettrim.masks import largest, magnitude, threshold, weights

@@ -14,9 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from benchmarks import rows
 from benchmarks.baselines import han as study
-from nettrim.baselines import _han_retraining as retraining
-from nettrim.baselines import _han_thresholds as by
 from nettrim.baselines import han
+from nettrim.baselines.han import _retraining as retraining
+from nettrim.baselines.han import _thresholds as by
 from nettrim.data import Data, mnist5k
 from nettrim.errors import ModelError, SettingError
 from nettrim.evaluate import evaluate

@@ -12,8 +12,8 @@ from torch import nn
 
 from benchmarks.baselines import lottery as study
 from nettrim.baselines import lottery
-from nettrim.baselines._hunt import Hunt, redrawn
-from nettrim.baselines._tickets import Course, seeded, split
+from nettrim.baselines.lottery._hunt import Hunt, redrawn
+from nettrim.baselines.lottery._tickets import Course, seeded, split
 from nettrim.data import Data, mnist5k
 from nettrim.errors import DataError, MaskError, ModelError, SettingError
 from nettrim.evaluate import evaluate

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmarks.baselines import low_rank as study
-from nettrim.baselines import _ranks, low_rank
-from nettrim.baselines._cost import multiply_adds, parameters
-from nettrim.baselines._cp import cp
-from nettrim.baselines._factored import cp_convolutions, linear_pair, replaced, tucker_convolutions
-from nettrim.baselines._truncated import spectrum, truncated
-from nettrim.baselines._tucker import tucker2, unfolded
-from nettrim.baselines._vbmf import evbmf, free_energy, threshold
+from nettrim.baselines import low_rank
+from nettrim.baselines.low_rank import _ranks
+from nettrim.baselines.low_rank._cost import multiply_adds, parameters
+from nettrim.baselines.low_rank._cp import cp
+from nettrim.baselines.low_rank._factored import cp_convolutions, linear_pair, replaced, tucker_convolutions
+from nettrim.baselines.low_rank._truncated import spectrum, truncated
+from nettrim.baselines.low_rank._tucker import tucker2, unfolded
+from nettrim.baselines.low_rank._vbmf import evbmf, free_energy, threshold
 from nettrim.data import Data
 from nettrim.errors import ModelError, SettingError
 from nettrim.models import lenet5, lenet300, separable

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from torch import nn
 
 from nettrim.baselines._door import fraction
-from nettrim.baselines._targeted_layers import TargetedConv2d, TargetedLinear
-from nettrim.baselines._targeting import candidates
+from nettrim.baselines.targeted_dropout._layers import TargetedConv2d, TargetedLinear
+from nettrim.baselines.targeted_dropout._targeting import candidates
 from nettrim.errors import ModelError, SettingError
 from nettrim.masks import LAYERS, Masks
 

@@ -32,10 +32,10 @@ import torch
 from torch import nn
 
 from nettrim.baselines import _door
-from nettrim.baselines._hunt import SCOPES, Hunt, checked, redrawn
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stages
-from nettrim.baselines._tickets import seeded, split
+from nettrim.baselines.lottery._hunt import SCOPES, Hunt, checked, redrawn
+from nettrim.baselines.lottery._tickets import seeded, split
 from nettrim.data import Data
 from nettrim.errors import MaskError
 from nettrim.masks import LAYERS, Masks, check, largest, weights

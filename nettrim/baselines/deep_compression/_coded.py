@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nettrim.baselines._huffman import code_lengths, decode, encode
-from nettrim.baselines._reader import Reader, number, wrong
+from nettrim.baselines.deep_compression._huffman import code_lengths, decode, encode
+from nettrim.baselines.deep_compression._reader import Reader, number, wrong
 from nettrim.errors import ModelError
 
 MOST = 2**16  # shared values a layer: with more, nothing is shared

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nettrim.baselines._tucker import unfolded
+from nettrim.baselines.low_rank._tucker import unfolded
 from nettrim.errors import SettingError
 
 Array = NDArray[np.float64]

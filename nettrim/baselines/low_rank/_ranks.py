@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nettrim.baselines._truncated import spectrum
-from nettrim.baselines._tucker import unfolded
-from nettrim.baselines._vbmf import evbmf
+from nettrim.baselines.low_rank._truncated import spectrum
+from nettrim.baselines.low_rank._tucker import unfolded
+from nettrim.baselines.low_rank._vbmf import evbmf
 from nettrim.errors import SettingError
 from nettrim.evaluate import evaluating
 from nettrim.masks import LAYERS

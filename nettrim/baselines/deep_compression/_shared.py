@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nettrim.baselines._kmeans import kmeans
+from nettrim.baselines.deep_compression._kmeans import kmeans
 from nettrim.masks import weights
 
 

@@ -40,9 +40,9 @@ from nettrim import masks as pruning
 from nettrim.baselines import _door
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
-from nettrim.baselines._targeted_layers import TargetedConv2d, TargetedLinear
-from nettrim.baselines._targeted_models import aimed_at, bottom, plain, targeted
-from nettrim.baselines._targeting import candidates, ramp
+from nettrim.baselines.targeted_dropout._layers import TargetedConv2d, TargetedLinear
+from nettrim.baselines.targeted_dropout._models import aimed_at, bottom, plain, targeted
+from nettrim.baselines.targeted_dropout._targeting import candidates, ramp
 from nettrim.data import Data
 from nettrim.errors import ModelError, SettingError
 from nettrim.masks import Masks

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
 
 from nettrim.baselines import _door
-from nettrim.baselines._binary import WEIGHTS, BinaryConv2d, BinaryLinear, Sign, Signed
+from nettrim.baselines.binarize._binary import WEIGHTS, BinaryConv2d, BinaryLinear, Sign, Signed
 from nettrim.errors import ModelError
 from nettrim.models import mlp
 

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from nettrim.baselines import _door
 from nettrim.baselines._bits import load_packed, pack, packed, save_packed, size, unpack
-from nettrim.baselines._quantized import QuantConv2d, QuantLinear
-from nettrim.baselines._quantizers import PER, RULES, fake_quantize, range_scale, signed_codes, weight_scale
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
+from nettrim.baselines.quantize._quantized import QuantConv2d, QuantLinear
+from nettrim.baselines.quantize._quantizers import PER, RULES, fake_quantize, range_scale, signed_codes, weight_scale
 from nettrim.data import Data
 from nettrim.errors import ModelError, SettingError
 from nettrim.evaluate import evaluating

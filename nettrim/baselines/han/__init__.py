@@ -29,11 +29,11 @@ from torch import nn
 
 from nettrim import neurons
 from nettrim.baselines import _door
-from nettrim.baselines import _han_thresholds as by
-from nettrim.baselines._han_retraining import STRENGTHS, dropout_ratio, fit, with_dropout
-from nettrim.baselines._han_thresholds import FRACTIONS, limits, sensitivity
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
+from nettrim.baselines.han import _thresholds as by
+from nettrim.baselines.han._retraining import STRENGTHS, dropout_ratio, fit, with_dropout
+from nettrim.baselines.han._thresholds import FRACTIONS, limits, sensitivity
 from nettrim.data import Data
 from nettrim.errors import SettingError
 from nettrim.evaluate import evaluate

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nettrim.baselines._binary import BinaryLinear, Sign, Signed
+from nettrim.baselines.binarize._binary import BinaryLinear, Sign, Signed
 from nettrim.errors import ModelError
 from nettrim.evaluate import evaluating
 

@@ -29,12 +29,12 @@ from typing import Any
 from torch import nn
 
 from nettrim.baselines import _door
-from nettrim.baselines._binarized import ACTIVATIONS, binarized, binary_mlp, clip_real, squared_hinge
-from nettrim.baselines._binary import WEIGHTS, BinaryConv2d, BinaryLinear, Sign, Signed, sign_ste
 from nettrim.baselines._bits import load_packed, packed, save_packed, size
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
-from nettrim.baselines._xnor import XnorNetwork, dots
+from nettrim.baselines.binarize._binarized import ACTIVATIONS, binarized, binary_mlp, clip_real, squared_hinge
+from nettrim.baselines.binarize._binary import WEIGHTS, BinaryConv2d, BinaryLinear, Sign, Signed, sign_ste
+from nettrim.baselines.binarize._xnor import XnorNetwork, dots
 from nettrim.data import Data
 from nettrim.errors import DataError
 from nettrim.masks import weights as weights_of

@@ -39,17 +39,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from nettrim.baselines import _door, _ranks
-from nettrim.baselines._cost import multiply_adds, parameters
-from nettrim.baselines._cp import CP, cp
-from nettrim.baselines._factored import cp_convolutions, linear_pair, replaced, tucker_convolutions
-from nettrim.baselines._grams import grams
-from nettrim.baselines._ranks import Plan
+from nettrim.baselines import _door
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
-from nettrim.baselines._truncated import Pair, truncated
-from nettrim.baselines._tucker import Tucker2, tucker2
-from nettrim.baselines._vbmf import VBMF, evbmf
+from nettrim.baselines.low_rank import _ranks
+from nettrim.baselines.low_rank._cost import multiply_adds, parameters
+from nettrim.baselines.low_rank._cp import CP, cp
+from nettrim.baselines.low_rank._factored import cp_convolutions, linear_pair, replaced, tucker_convolutions
+from nettrim.baselines.low_rank._grams import grams
+from nettrim.baselines.low_rank._ranks import Plan
+from nettrim.baselines.low_rank._truncated import Pair, truncated
+from nettrim.baselines.low_rank._tucker import Tucker2, tucker2
+from nettrim.baselines.low_rank._vbmf import VBMF, evbmf
 from nettrim.data import Data
 from nettrim.errors import SettingError
 from nettrim.train import train

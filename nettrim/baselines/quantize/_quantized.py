@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
 
 from nettrim.baselines import _door
 from nettrim.baselines._bits import pack, unpack
-from nettrim.baselines._quantizers import fake_quantize, range_scale, signed_codes, weight_scale
+from nettrim.baselines.quantize._quantizers import fake_quantize, range_scale, signed_codes, weight_scale
 
 _MOST = 2**18  # inputs of a layer that the "mse" rule looks at
 

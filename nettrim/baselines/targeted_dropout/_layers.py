@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
 
 from nettrim.baselines._door import fraction
-from nettrim.baselines._targeting import candidates
+from nettrim.baselines.targeted_dropout._targeting import candidates
 from nettrim.errors import SettingError
 
 

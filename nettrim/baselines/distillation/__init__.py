@@ -32,9 +32,9 @@ from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
 
 from nettrim.augment import augmented
 from nettrim.baselines import _door
-from nettrim.baselines._bias import bias_shift, check_class, output_bias
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
+from nettrim.baselines.distillation._bias import bias_shift, check_class, output_bias
 from nettrim.data import Data
 from nettrim.errors import ModelError, SettingError
 from nettrim.evaluate import evaluate, logits

@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nettrim.baselines import _door
-from nettrim.baselines._coded import MOST_BITS, Coded, coded, read_coded
-from nettrim.baselines._reader import Reader, number, wrong
+from nettrim.baselines.deep_compression._coded import MOST_BITS, Coded, coded, read_coded
+from nettrim.baselines.deep_compression._reader import Reader, number, wrong
 from nettrim.errors import ModelError
 from nettrim.masks import weights
 

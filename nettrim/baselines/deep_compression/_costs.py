@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from nettrim.baselines._coded import Coded, differences
-from nettrim.baselines._packed import Stored, parse
+from nettrim.baselines.deep_compression._coded import Coded, differences
+from nettrim.baselines.deep_compression._packed import Stored, parse
 from nettrim.masks import weights
 
 SUMMED = ("dense_bytes", "pruned_bytes", "shared_bytes", "value_bytes", "index_bytes", "codebook_bytes", "table_bytes")

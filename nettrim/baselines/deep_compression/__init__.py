@@ -34,15 +34,15 @@ from pathlib import Path
 from torch import nn
 
 from nettrim.baselines import _door
-from nettrim.baselines._coded import MOST_BITS, differences
-from nettrim.baselines._costs import breakdown, dense_bytes, pruned_bytes, sharing_rate
-from nettrim.baselines._huffman import canonical, code_lengths
-from nettrim.baselines._kmeans import STARTS, kmeans, starts
-from nettrim.baselines._packed import compress, decompress
-from nettrim.baselines._pruned import check, fractions, prune
 from nettrim.baselines._result import Baseline, row, settings_of
-from nettrim.baselines._shared import Shared, share
 from nettrim.baselines._stages import Stage, Stages
+from nettrim.baselines.deep_compression._coded import MOST_BITS, differences
+from nettrim.baselines.deep_compression._costs import breakdown, dense_bytes, pruned_bytes, sharing_rate
+from nettrim.baselines.deep_compression._huffman import canonical, code_lengths
+from nettrim.baselines.deep_compression._kmeans import STARTS, kmeans, starts
+from nettrim.baselines.deep_compression._packed import compress, decompress
+from nettrim.baselines.deep_compression._pruned import check, fractions, prune
+from nettrim.baselines.deep_compression._shared import Shared, share
 from nettrim.data import Data
 from nettrim.store import write_json
 from nettrim.train import train

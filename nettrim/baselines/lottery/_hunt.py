@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nettrim.baselines import _door
 from nettrim.baselines._stages import Stage, Stages
-from nettrim.baselines._tickets import Course, seeded
+from nettrim.baselines.lottery._tickets import Course, seeded
 from nettrim.data import Data
 from nettrim.errors import SettingError
 from nettrim.masks import LAYERS, Masks, everything, shuffled
