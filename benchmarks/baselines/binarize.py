@@ -53,7 +53,9 @@ def study(args: argparse.Namespace, data: datasets.Data, seed: int, variant: str
     key = {"variant": variant, "sizes": "-".join(map(str, args.sizes)), "seed": seed, "epochs": args.epochs}
     if tuple(map(str, key.values())) in rows.done(args.out, *FIELDS):
         return
-    result = binarize.run(mlp(args.sizes, seed=seed), data, **VARIANTS[variant], epochs=args.epochs, seed=seed)
+    name = "-".join(["binarize", data.name, *map(str, key.values())]).replace(", ", "-").replace(" ", "-")
+    place = args.networks and args.networks / name
+    result = binarize.run(mlp(args.sizes, seed=seed), data, **VARIANTS[variant], epochs=args.epochs, seed=seed, folder=place)
     plain = VARIANTS[variant].keys() <= {"clip", "gate"}
     bits = on_bits(result, data) if plain else {"bit_errors": "", "bit_bytes": ""}
     rows.append(args.out, [key | result.rows[-1] | bits])
@@ -80,6 +82,7 @@ def main(told: list[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[784, 512, 512, 10])
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--data", default="mnist", choices=["mnist", "mnist5k"])
+    parser.add_argument("--networks", type=Path, help="folder to keep the networks of finished trainings in")
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/baseline_binarize.csv"))
     args = parser.parse_args(told)
     data = datasets.load(args.data)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def named(sizes: tuple[int, ...]) -> str:
     return "-".join(map(str, sizes))
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--temperatures", type=float, nargs="+", default=[1.0, 2.5, 4.0, 8.0, 20.0])
     parser.add_argument("--networks", type=Path, help="folder to keep the teacher in")
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/baseline_distillation.csv"))
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     data, few = load(args.data), args.seeds[: args.few_seeds]
     jobs = [(STUDENT, 20.0, seed, {}) for seed in args.seeds]
     jobs += [(STUDENT, 20.0, seed, {"without": MISSING, "control": False}) for seed in few]

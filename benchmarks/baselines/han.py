@@ -10,7 +10,7 @@ On whole MNIST, over seeds:
 
     python -m benchmarks.baselines.han --networks FOLDER
 
-goes on from the rows that are there.
+goes on from the rows that are there, in about 80 minutes of one core.
 """
 
 from __future__ import annotations

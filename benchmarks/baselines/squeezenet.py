@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def described(network: str, ratio: float | str, epochs: int, seed: int, found: d
     return dict(zip(KEY, (network, ratio, epochs, seed), strict=True)) | {name: found[name] for name in told}
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--sweep-seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--networks", type=Path, help="folder to keep LeNet-5 in")
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/baseline_squeezenet.csv"))
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     data = load(args.data)
 
     def missing(*key: Any) -> bool:

@@ -53,7 +53,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def measured(name: str, seed: int, data: Any, epochs: int, folder: Path | None) -> list[dict[str, Any]]:
     """Return the rows of one network: what it was trained with, and its accuracy after each pruning."""
     begun = time.perf_counter()
-    kept_in = None if folder is None else folder / f"{name}, {seed}".replace(", ", "-").replace(" ", "-")
+    kept_in = (
+        None
+        if folder is None
+        else folder / f"targeted {data.name} {name}, {seed}, {epochs}".replace(", ", "-").replace(" ", "-")
+    )
     result = run(
         born("lenet300", seed=seed), data, **SETTINGS[name], levels=LEVELS, epochs=epochs, seed=seed, folder=kept_in
     )
