@@ -1,4 +1,4 @@
-"""The command that runs the studies of the baselines: it finds each, hands each its folder, and refuses names it does not know."""
+"""The command that runs the studies of the baselines: it finds each, hands it its folder, and refuses unknown names."""
 
 import importlib
 

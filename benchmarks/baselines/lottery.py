@@ -8,7 +8,7 @@ An early stop near the last iteration is a lower bound: the validation loss stil
     python -m benchmarks.baselines.lottery
 
 goes on from the rows that are there, with ``--networks FOLDER`` from the trainings that are finished too. 124 trainings of
-at most 27 seconds of a busy core: within an hour.
+at most 27 seconds of a busy core: within 60 minutes.
 """
 
 from __future__ import annotations
