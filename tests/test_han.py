@@ -241,6 +241,8 @@ def test_rounds_come_down_in_equal_ratios_and_retrain_from_the_values_that_are_l
         assert old[mask].abs().min() >= old[~mask].abs().max()
     moved = han.run(model, data, keep=0.125, spread="layer", rounds=3, epochs=1, dead=False)
     assert not same(state(moved.model), state(result.model))
+    other = han.run(model, data, keep=0.125, spread="layer", rounds=3, epochs=1, dead=False, seed=1)
+    assert not same(state(moved.model), state(other.model))  # the seed is of retraining too
 
 
 def test_quality_by_hand_is_applied_to_what_is_left_in_each_round():

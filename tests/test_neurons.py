@@ -121,7 +121,10 @@ def test_convolutions_keep_their_outputs_whatever_their_padding(padding, share, 
     assert all(left[name].shape == weight.shape for name, weight in weights(smaller).items())
 
 
-@pytest.mark.parametrize(("padding", "bias", "kept"), [({"padding": 1}, 3, 1), ({"padding": 1}, -3, 0), ({}, 3, 0)])
+@pytest.mark.parametrize(
+    ("padding", "bias", "kept"),
+    [({"padding": 1}, 3, 1), ({"padding": 1}, -3, 0), ({}, 3, 0), ({"padding": 1, "padding_mode": "replicate"}, 3, 0)],
+)
 def test_a_constant_that_zero_padding_would_change_keeps_its_outputs(padding, bias, kept):
     model = whole_numbers(convolutional(**padding))
     masks = everything(model)
