@@ -68,3 +68,22 @@ def test_deep_compression():
             f"{dense / size:.1f}x",
         ]
     assert max(int(a["errors"]) - int(b["errors"]) for a, b in zip(found["coded"], found["tuned"], strict=True)) == 0
+
+
+def test_quantization():
+    found = defaultdict(list)
+    for row in read("quantize"):
+        if row["network"] == "lenet300" and row["per"] in ("channel", "dense"):
+            found[row["bits"], row["activation_bits"], row["step"], row["scale"]].append(row)
+    assert all({row["seed"] for row in rows} == {"0", "1", "2"} for rows in found.values())
+
+    def accuracy(*key):
+        return f"{spread([100 * float(row['accuracy']) for row in found[key]])} %"
+
+    assert f"LeNet-300-100, {accuracy('dense', 'dense', 'dense', 'dense')} dense" in README
+    expected = []
+    for bits, given, name in [(b, g, n) for b in "842" for g, n in (("None", "float32"), (b, b))]:
+        ways = [("after training", "mse"), ("after training", "max"), ("in training", "mse")]
+        (size,) = {int(row["bytes"]) for row in found[bits, given, "in training", "mse"]}
+        expected.append([bits, name, *(accuracy(bits, given, *way) for way in ways), f"{size:,}"])
+    assert table("Quantization") == expected
