@@ -352,3 +352,14 @@ def test_a_quarter_of_the_neurons_tells_what_tau_all_of_them_need(random_layer, 
         left = finish._learn_tau(problem.X @ L.T, L, 1e-3)
         assert left.sum() == 36 and all((face is None) == other for face, other in zip(finish.faces, left, strict=True))
         assert finish.tau == pytest.approx(tau, rel=0.05)  # 12 of 48 neurons: where they stand for all, exactly
+
+
+def test_a_neuron_that_is_best_at_zero_has_no_weights_of_rounding():
+    # Seldom on, and its ceilings of 0 bind at 0: more of them than weights, so that no active set tells the multipliers.
+    rng = np.random.default_rng(0)
+    X = np.maximum(rng.standard_normal((25, 6)) @ rng.standard_normal((6, 200)) + 0.3 * rng.standard_normal((25, 200)), 0)
+    problem = LayerProblem.parallel(X, rng.uniform(-0.2, 0.2, (25, 32)), 0.29)
+    found, exact = (solve(problem, "admm", tol=tol).W for tol in (1e-3, 1e-7))
+    silent = (np.abs(exact) < 1e-9).all(axis=0)
+    assert silent.any() and (found[:, silent] == 0).all()
+    assert np.abs(found[found != 0]).min() > 1e-6

@@ -22,6 +22,7 @@ Index = Any  # an integer array
 
 ADMM_STEPS, ADMM_TRIES, ADMM_RELAXATION, ADMM_WEIGHT = 25, 6, 1.7, 0.1
 ACTIVE_SET_STEPS = 8
+NEGLIGIBLE = 100  # times what a ceiling may be exceeded by: how far the responses of a point may move with its least weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,14 @@ class Reduced:
         return self._point(z1, r2 * y2)
 
     def _point(self, u: Array, lam: Array) -> Face:
-        """Return a point as a face that does not move."""
+        """Return a point as a face that does not move, without weights that only the rounding of the steps has left there.
+
+        Such is a neuron that is best at 0, where its ceilings of 0 bind: more of them than active-set steps tell apart.
+        """
+        moved = np.abs(u) * np.sqrt(self.H.diagonal() + np.square(self.X).sum(axis=1))  # responses, by each weight
+        order = np.argsort(moved)
+        u = u.copy()
+        u[order[np.cumsum(moved[order]) <= NEGLIGIBLE * self.beyond]] = 0.0
         S, B = np.flatnonzero(u), np.flatnonzero(lam > 0)
         u, lam = u[S], lam[B]
         squared = float(u @ self.H[np.ix_(S, S)] @ u - 2 * (self.h[S] @ u)) + self.squared
