@@ -87,3 +87,15 @@ def test_quantization():
         (size,) = {int(row["bytes"]) for row in found[bits, given, "in training", "mse"]}
         expected.append([bits, name, *(accuracy(bits, given, *way) for way in ways), f"{size:,}"])
     assert table("Quantization") == expected
+
+
+def test_binary_networks():
+    found = defaultdict(list)
+    for row in read("binarize"):
+        found[row["variant"]].append(row)
+    assert all({row["seed"] for row in found[name]} == {"0", "1", "2"} for name in ("binary", "float twin"))
+    said = " ".join(README.split("### Binary networks", 1)[1].split("\n#", 1)[0].split())
+    for name in ("binary", "float twin"):
+        assert f"{spread([100 * float(row['accuracy']) for row in found[name]])} %" in said
+        assert f"{int(found[name][0]['bytes']):,}" in said
+    assert all(row["bit_errors"] == row["errors"] for row in found["binary"])
