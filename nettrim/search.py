@@ -33,20 +33,22 @@ def answer(problem: LayerProblem, asked: Asked, start: Solution | None = None) -
     asked : Asked
         Rounds, backend, tolerance and iterations.
     start : Solution, optional
-        Warm start, where the backend takes one.
+        Warm start, where the backend takes one; one that was not solved is none, for the dual of a program without feasible
+        weights grows without bounds.
 
     Returns
     -------
     Answer
         Its solves.
     """
+    warm = start is not None and start.status is Status.SOLVED and takes_start(asked.backend)
     done = reweighted(
         problem,
         rounds=asked.rounds,
         backend=asked.backend,
         tol=asked.tol,
         max_iter=asked.max_iter,
-        start=start if takes_start(asked.backend) else None,
+        start=start if warm else None,
         throw=False,
     )
     met = [each for each in done if each.solution.status is Status.SOLVED]
