@@ -393,7 +393,7 @@ def test_real_digits_survive_a_tenth_of_their_weights():
     data = mnist5k()
     part = Data("mnist5k", data.x_train[:1500], data.y_train[:1500], data.x_test, data.y_test)
     model = trained("small", part, model=mlp((784, 100, 30, 10)), epochs=15)
-    result = han.run(model, part, keep=0.1, rounds=2, epochs=5, learning_rate=1e-3, samples=500)
+    result = han.run(model, part, keep=0.1, rounds=2, epochs=5, samples=500)
     dense, last = result.rows[0], result.rows[-1]
     assert last["kept"] <= 0.1 and last["accuracy"] > dense["accuracy"] - 0.01 > 0.85
     assert result.rows[3]["accuracy"] < last["accuracy"]  # retraining is what brings it back

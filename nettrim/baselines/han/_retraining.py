@@ -15,7 +15,7 @@ from nettrim.data import Data
 from nettrim.masks import LAYERS, Masks, weights
 from nettrim.train import train
 
-STRENGTHS = {"l1": 1e-5, "l2": 1e-4, "none": 0.0}
+STRENGTHS = {"l1": 1e-5, "l2": 3e-4, "none": 0.0}
 
 
 def dropout_ratio(ratio: float, left: int, connections: int) -> float:
