@@ -43,7 +43,7 @@ def fire_size(n_in, s, e1, e3):
 
 def first(data, n):
     parts = {part: getattr(data, part)[:n] for part in ("x_train", "y_train", "x_test", "y_test")}
-    return dataclasses.replace(data, **parts)
+    return dataclasses.replace(data, name="digits", **parts)
 
 
 # --- the networks
