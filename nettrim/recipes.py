@@ -41,7 +41,7 @@ NETWORKS = {
     "lenet300": Recipe(lambda seed: lenet300(dropout=0.1, seed=seed), {"mnist": 20, "mnist5k": 60}),
     "lenet5": Recipe(lambda seed: lenet5(seed=seed), {"mnist": 8, "mnist5k": 30}),
     "mlp800": Recipe(lambda seed: mlp((784, 800, 800, 10), seed=seed), {"mnist": 20, "mnist5k": 60}),
-    "squeezenet_small": Recipe(lambda seed: squeezenet_small(seed=seed), {"mnist": 8, "mnist5k": 60}),
+    "squeezenet_small": Recipe(lambda seed: squeezenet_small(seed=seed), {"mnist": 12, "mnist5k": 60}),
     "mlp512": Recipe(lambda seed: mlp((784, 512, 512, 10), seed=seed), {"mnist": 20, "mnist5k": 60}),
 }
 

@@ -304,6 +304,8 @@ def test_the_study_goes_on_where_it_was(digits, tiny, tmp_path, monkeypatch, cap
         "--teacher-epochs",
         "1",
         "--temperatures",
+        "20",
+        "--small-temperatures",
         "2",
     ]
     monkeypatch.setattr(sys, "argv", [*asked, "8", "--networks", str(tmp_path), "--out", str(out)])

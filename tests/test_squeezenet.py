@@ -43,7 +43,7 @@ def fire_size(n_in, s, e1, e3):
 
 def first(data, n):
     parts = {part: getattr(data, part)[:n] for part in ("x_train", "y_train", "x_test", "y_test")}
-    return dataclasses.replace(data, **parts)
+    return dataclasses.replace(data, name="digits", **parts)
 
 
 # --- the networks
@@ -78,21 +78,23 @@ def test_modules_follow_the_formulas(count, base_e, incr_e, freq, pct3x3, ratio)
 
 
 @pytest.mark.parametrize(
-    "version, pixels, expected",
+    "version, pixels, convolutions, modules",
     [
-        ("1.0", 227, [111, 55, 27, 13, 15]),  # conv1, the pools, conv10: 13 and a pad of 1 on each side
-        ("1.0", 224, [109, 54, 27, 13, 15]),  # rounded down, the second pool would give 26 and the third 12
-        ("1.1", 227, [113, 56, 28, 14, 14]),  # rounded down, the last pool would give 13
+        # conv1 and conv10, with its pad of 1 on each side; rounded down, the pools of 224 would give 54, 26 and 12
+        ("1.0", 227, [111, 15], [55, 55, 55, 27, 27, 27, 27, 13]),
+        ("1.0", 224, [109, 15], [54, 54, 54, 27, 27, 27, 27, 13]),
+        # without a pad; rounded down, the last pool would give 13
+        ("1.1", 227, [113, 14], [56, 56, 28, 28, 14, 14, 14, 14]),
     ],
 )
-def test_maps_are_as_large_as_in_the_authors_files(version, pixels, expected):
+def test_maps_are_as_large_as_in_the_authors_files(version, pixels, convolutions, modules):
     model = squeezenet(version=version, sizes=fires(base_e=4, incr_e=4, squeeze_ratio=0.25)).eval()  # few filters, as large
-    seen = []
+    seen = {nn.Conv2d: [], Fire: []}
     for module in model:
-        if isinstance(module, nn.Conv2d | nn.MaxPool2d):
-            module.register_forward_hook(lambda _, __, y: seen.append(y.shape[-1]))
+        if type(module) in seen:
+            module.register_forward_hook(lambda module, _, y: seen[type(module)].append(y.shape[-1]))
     assert model(torch.zeros(1, 3, pixels, pixels)).shape == (1, 1000)
-    assert seen == expected
+    assert (seen[nn.Conv2d], seen[Fire]) == (convolutions, modules)
 
 
 def test_the_pad_of_conv10_is_a_frame_of_biases():
