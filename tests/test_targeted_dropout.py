@@ -237,7 +237,7 @@ def test_a_network_learns_to_be_pruned(digits, targets):
     result = run(model, digits, targets=targets, **rates)
     assert torch.equal(torch.random.get_rng_state(), state) and same(model, before) and model.training
     without = run(model, digits, targets=targets, **rates | {"alpha": 0})
-    # Seen: 0.83 and 0.82 against 0.71 and 0.34.
+    # Measured over seeds 0 to 2: 0.89 to 0.91 against 0.76 to 0.80 for weights, 0.83 to 0.84 against 0.18 to 0.26 for units.
     assert result.rows[-1]["accuracy"] > without.rows[-1]["accuracy"] + 0.06
     steps = ["trained", "weights pruned by 0.5", "units pruned by 0.5", "pruned"]
     assert [row["step"] for row in result.rows] == steps and len({tuple(row) for row in result.rows}) == 1
@@ -270,6 +270,19 @@ def test_the_rates_rise_with_the_steps(few, monkeypatch):
     run(mlp((784, 8, 6, 10)), few, gamma=0.9, alpha=0.8, ramp_until=0.5, epochs=4, batch_size=30)  # 16 steps
     assert seen == [pytest.approx(ramp(step / 16, 0.9, 0.8, 0.5)) for step in range(17)]
     assert seen[0] == (0, 0) and seen[8] == seen[16] == pytest.approx((0.9, 0.8))
+
+
+@pytest.mark.parametrize("targets", ["weights", "units"])
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("rescale", [True, False])
+def test_what_is_asked_for_reaches_the_layers(few, monkeypatch, targets, whole, rescale):
+    seen = []
+    monkeypatch.setattr(td, "train", lambda model, *args, **kwargs: seen.append(model) or model)
+    run(mlp((784, 8, 6, 10)), few, targets=targets, whole_units=whole, rescale=rescale, exempt=["1"], levels=[])
+    assert type(seen[0][1]) is nn.Linear
+    assert all(
+        (seen[0][i].units, seen[0][i].whole, seen[0][i].rescale) == (targets == "units", whole, rescale) for i in (3, 5)
+    )
 
 
 def test_the_penalty_is_that_of_the_layers_that_are_pruned(few):
