@@ -7,7 +7,7 @@ the 10,000 test images. "0.66 of 0.75" is alpha of gamma.
 
     python -m benchmarks.baselines.targeted_dropout
 
-goes on from the rows that are there, in about 45 minutes of one core.
+goes on from the rows that are there, in about 40 minutes of one core.
 """
 
 from __future__ import annotations
