@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--study", choices=STUDIES, nargs="+", default=list(STUDIES))
     parser.add_argument("--network", choices=RATES, nargs="+", default=list(RATES), help="of rates and scan")
     parser.add_argument("--data", default="mnist")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(3)))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5], help="0 to 2 chose the settings")
     parser.add_argument("--epochs", type=int, help="of dense networks; else those of their recipes")
     parser.add_argument("--retraining", type=int, help="epochs of every retraining, in place of those above")
     parser.add_argument("--samples", type=int, default=5000, help="of the scan and of Net-Trim")

@@ -71,7 +71,7 @@ def measured(name: str, seed: int, data: Any, epochs: int, folder: Path | None) 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(3)))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="0 chose the settings")
     parser.add_argument("--data", default="mnist", help="mnist, or mnist5k for a quick look")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--networks", type=Path, help="folder to keep trained networks in")
