@@ -16,6 +16,8 @@ from nettrim.errors import ModelError
 from nettrim.evaluate import evaluating
 
 Bits = NDArray[np.uint8]
+# How many bits of a byte are 1: NumPy has a function for it from 2.0 on only.
+ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 
 
 def dots(a: Bits, b: Bits, n: int) -> NDArray[np.int64]:
@@ -37,7 +39,7 @@ def dots(a: Bits, b: Bits, n: int) -> NDArray[np.int64]:
     """
     differ = np.zeros((len(a), len(b)), np.int64)
     for x, y in zip(a.T, b.T, strict=True):  # a byte of all vectors at a time
-        differ += np.bitwise_count(x[:, None] ^ y[None, :])
+        differ += ONES[x[:, None] ^ y[None, :]]
     return n - 2 * differ
 
 
