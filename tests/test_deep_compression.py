@@ -171,7 +171,7 @@ def test_the_study_goes_on_from_its_rows_and_tells_the_files_on_disk(tmp_path, m
     out = tmp_path / "baseline.csv"
     asked = ["--seeds", "0", "1", "--lenet5-seeds", "--bits", "2", "--networks", str(tmp_path / "nets"), "--out", str(out)]
     study.main(asked, few)
-    assert "lenet300  coded" in capsys.readouterr().out
+    assert "| LeNet-300-100 | coded (P+Q+H) |" in capsys.readouterr().out
     stages, layers, begun = (rows.read(tmp_path / f"baseline{part}.csv") for part in ("", "_layers", "_starts"))
     assert [row["step"] for row in stages] == 2 * ["dense", "pruned 1", "pruned 2", "shared", "tuned", "coded"]
     sizes = [path.stat().st_size for path in sorted((tmp_path / "nets").rglob(FILE))]

@@ -256,4 +256,5 @@ def test_the_study_goes_on_from_its_rows(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     study.main(asked)
     assert {path.stem: path.read_bytes() for path in tmp_path.glob("*.csv")} == found
-    assert "lenet300, 30x, iterative" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "| LeNet-300-100 | 30x | iterative |" in text and "| 8x | L1 | L2 |" in text and text.count("| 0.3 |") == 2

@@ -279,7 +279,7 @@ def test_the_study_goes_on_from_its_rows(tmp_path, capsys, monkeypatch):
     assert out.read_bytes() == first
     study.main([*call, "2"])
     assert out.read_bytes().startswith(first) and len(out.read_text().splitlines()) == 3
-    assert "lenet300 plain ratio 0.02" in capsys.readouterr().out
+    assert "| SVD, plain | ratio 0.02 |" in capsys.readouterr().out
     for network in ("lenet300", "lenet5"):
         assert len({str(point) for point in study.points(network)}) == len(list(study.points(network))) > 10
 

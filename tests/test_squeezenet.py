@@ -311,7 +311,7 @@ def test_the_study_goes_on_where_it_was_and_shows_every_network(digits, tmp_path
         ("squeezenet_small", "0.5", "0"),
     ]
     assert {row["network"]: row["parameters"] for row in found}["lenet5"] == "431080"
-    assert "lenet5" in shown and "squeezenet_small" in shown
+    assert "\n| LeNet-5 |" in shown and "\n| SqueezeNet in small | 0.125 |" in shown
     out.write_bytes(b"".join(whole.splitlines(keepends=True)[:4]))
     study.main()
     assert out.read_bytes() == whole

@@ -369,7 +369,8 @@ def test_the_study_goes_on_from_its_rows(few, tmp_path, monkeypatch, capsys):
     whole, text = out.read_bytes(), capsys.readouterr().out
     # A network and a kind of pruning: 0 and the six levels.
     assert len(whole.splitlines()) == 1 + 2 * 3 * 2 * 7
-    assert "weights pruned by" in text and "units pruned by" in text and all(name in text for name in cases)
+    assert "### Targeted dropout, weights pruned" in text and "### Targeted dropout, units pruned" in text
+    assert all(f"\n| {name} |" in text for name in cases) and "| 99% pruned |" in text
     lines = whole.splitlines(keepends=True)
     out.write_bytes(b"".join(lines[: 1 + 14 * 4]))  # cut off behind four networks
     monkeypatch.setattr(td, "train", None)  # they are in the folder

@@ -13,12 +13,11 @@ goes on from the rows that are there, in about 30 minutes of one core.
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks import rows
+from benchmarks.baselines._tables import Table, grouped, mean, numbers, percent, show
 from nettrim import data as datasets
 from nettrim.baselines import binarize
 from nettrim.evaluate import evaluating
@@ -62,17 +61,14 @@ def study(args: argparse.Namespace, data: datasets.Data, seed: int, variant: str
     print(f"{' '.join(map(str, key.values()))}: {result.rows[-1]['accuracy']:.2%}", flush=True)
 
 
-def show(path: Path) -> None:
-    """Print the mean accuracy of each variant over its seeds, its standard error, and its bytes."""
-    found = defaultdict(list)
-    for row in rows.read(path):
-        found[row["variant"], row["sizes"], row["epochs"]].append(row)
-    print(f"{'variant, sizes, epochs':45s} {'accuracy':>16s}  seeds    bytes  on bits")
-    for key, same in found.items():
-        values = [100 * float(row["accuracy"]) for row in same]
-        error = f"{statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else "-"
-        sizes = f"{same[0]['bytes']:>8s}  {same[0]['bit_bytes'] or '-':>7s}"
-        print(f"{' '.join(key):45s} {statistics.mean(values):7.2f} +- {error:>5s}  {len(values):5d} {sizes}")
+def tables(out: Path) -> dict[str, Table]:
+    """Return the mean accuracy of each variant over its seeds, its standard error, and its bytes."""
+    table = [["network", "accuracy", "errors on bits", "bytes to store", "bytes on bits"]]
+    for (variant,), cases in grouped(out, "variant").items():
+        bits = mean(numbers(cases, "bit_errors"), 1) if cases[0]["bit_errors"] else "-"
+        size = f"{int(cases[0]['bit_bytes']):,}" if cases[0]["bit_bytes"] else "-"
+        table.append([variant, percent(cases), bits, f"{int(cases[0]['bytes']):,}", size])
+    return {"Binary networks": table}
 
 
 def main(told: list[str] | None = None) -> None:
@@ -89,7 +85,7 @@ def main(told: list[str] | None = None) -> None:
     for seed in args.seeds:
         for variant in args.variants:
             study(args, data, seed, variant)
-    show(args.out)
+    show(tables(args.out))
 
 
 if __name__ == "__main__":

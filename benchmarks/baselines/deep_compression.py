@@ -16,13 +16,13 @@ import inspect
 import itertools
 import statistics
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from benchmarks import rows
+from benchmarks.baselines._tables import TITLES, Table, grouped, mean, numbers, show
 from nettrim.baselines import deep_compression as dc
 from nettrim.data import Data, load
 from nettrim.evaluate import evaluate
@@ -34,6 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 INDEX_BITS = (5, 8)  # the paper's for these networks, and the method's default here
 KEY = ("network", "data", "seed")
+STAGES = {"dense": "dense", "shared": "shared (P+Q)", "tuned": "centroids trained", "coded": "coded (P+Q+H)"}
 
 
 class Study:
@@ -49,7 +50,7 @@ class Study:
 
     def __init__(self, out: Path, stages: Path) -> None:
         self.stages, self.runs = stages, out
-        self.layers, self.starts = (out.with_name(f"{out.stem}_{part}.csv") for part in ("layers", "starts"))
+        self.layers, self.starts = (beside(out, part) for part in ("layers", "starts"))
 
     def run(self, key: dict[str, Any], model: nn.Module, data: Data, settings: dict[str, Any]) -> None:
         """Compress a network; add a row a stage, and one a layer."""
@@ -94,54 +95,67 @@ class Study:
         """Return the folder of a run."""
         return self.stages / "-".join(["deep_compression", *map(str, key.values())])
 
-    def show(self) -> None:
-        """Print means and standard errors over seeds."""
-        print("\nstage: error in % and bytes, mean (standard error); rate of the means")
-        for (network, step), cases in grouped(self.runs, "network", "step").items():
-            dense = float(cases[0]["bytes"]) * float(cases[0]["rate"])
-            size = mean(cases, "bytes")
-            errors = [100 * (1 - float(case["accuracy"])) for case in cases]
-            print(f"{network:9s} {step:10s} {spread(errors)}  {size:11,.0f} {dense / size:6.2f}x")
-        print("\nlayer: % kept, bits a value and an index before -> after Huffman, P, P+Q, P+Q+H in % of dense, means")
-        for (network, _, layer), cases in grouped(self.layers, "network", "index_bits", "layer").items():
-            bits = "  ".join(
-                f"{mean(cases, f'{part}_bits'):.2f} -> {mean(cases, f'{part}_bits_huffman'):.2f}"
-                for part in ("value", "index")
-            )
-            parts = [
-                100 * mean(cases, f"{part}_bytes") / mean(cases, "dense_bytes") for part in ("pruned", "shared", "file")
-            ]
-            print(
-                f"{network:9s} {layer:10s} {100 * mean(cases, 'kept'):5.1f}  {bits}  {'  '.join(f'{p:.2f}' for p in parts)}"
-            )
-        for (network, index_bits, layer), cases in grouped(self.layers, "network", "index_bits", "layer").items():
-            if layer == "all":
-                names = ("value", "index", "codebook", "table", "other", "header", "file")
-                print(
-                    f"{network}, {index_bits} index bits: bytes "
-                    + ", ".join(f"{name} {mean(cases, f'{name}_bytes'):,.0f}" for name in names)
-                )
-        print("\nstart of k-means: errors of the shared network, after training centroids, bytes")
-        for (network, bits, how), cases in grouped(self.starts, "network", "bits", "start").items():
-            before, after = (spread([float(case[f"{step}_errors"]) for case in cases]) for step in ("shared", "tuned"))
-            print(f"{network:9s} {bits} bits {how:8s} {before}  {after}  {mean(cases, 'bytes'):9,.0f}")
+
+def tables(out: Path) -> dict[str, Table]:
+    """Return stages, layers and starts of k-means, means over seeds with their standard errors."""
+    return {
+        "Deep Compression": stages_table(out),
+        "Deep Compression, layers": layers_table(beside(out, "layers")),
+        "Deep Compression, how k-means begins": starts_table(beside(out, "starts")),
+    }
 
 
-def grouped(path: Path, *fields: str) -> dict[tuple[str, ...], list[dict[str, str]]]:
-    """Return the rows of a file by some of their fields, in the order of the file."""
-    found = defaultdict(list)
-    for row in rows.read(path):
-        found[tuple(row[field] for field in fields)].append(row)
-    return found
+def beside(out: Path, part: str) -> Path:
+    """Return the file of the layers or of the starts."""
+    return out.with_name(f"{out.stem}_{part}.csv")
 
 
-def mean(cases: list[dict[str, str]], name: str) -> float:
-    return statistics.fmean(float(case[name]) for case in cases)
+def stages_table(path: Path) -> Table:
+    """Return errors and bytes of each stage; of the rounds of pruning the last."""
+    found = grouped(path, "network", "step")
+    last = {
+        network: max((step for of, step in found if of == network and step[:7] == "pruned "), default="")
+        for network, _ in found
+    }
+    table = [["network", "stage", "error", "bytes", "rate"]]
+    for (network, step), cases in found.items():
+        name = "pruned (P)" if step == last[network] else STAGES.get(step)
+        if name is not None:
+            size, whole = (statistics.fmean(numbers(some, "bytes")) for some in (cases, found[network, "dense"]))
+            error = mean([100 - value for value in numbers(cases, "accuracy", 100)])
+            table.append([TITLES[network], name, f"{error} %", f"{size:,.0f}", f"{whole / size:.1f}x"])
+    return table
 
 
-def spread(values: list[float]) -> str:
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return f"{statistics.fmean(values):8.3f} ({error:.3f})"
+def layers_table(path: Path) -> Table:
+    """Return what each layer keeps, its bits before and after Huffman, and its bytes in percent of the dense ones."""
+    table = [
+        ["network", "layer", "index bits", "kept", "bits a value", "coded", "bits an index", "coded", "P", "P+Q", "P+Q+H"]
+    ]
+    for (network, index, layer), cases in grouped(path, "network", "index_bits", "layer").items():
+        whole = statistics.fmean(numbers(cases, "dense_bytes"))
+        bits = [
+            f"{statistics.fmean(numbers(cases, f'{part}_bits{coded}')):.2f}"
+            for part in ("value", "index")
+            for coded in ("", "_huffman")
+        ]
+        sizes = [
+            f"{statistics.fmean(numbers(cases, f'{part}_bytes', 100)) / whole:.2f} %"
+            for part in ("pruned", "shared", "file")
+        ]
+        table.append(
+            [TITLES[network], layer, index, f"{statistics.fmean(numbers(cases, 'kept', 100)):.1f} %", *bits, *sizes]
+        )
+    return table
+
+
+def starts_table(path: Path) -> Table:
+    """Return errors of the shared network before and after training its centroids."""
+    table = [["network", "bits", "start", "errors of 10,000 pruned", "shared", "centroids trained", "bytes"]]
+    for (network, bits, how), cases in grouped(path, "network", "bits", "start").items():
+        errors = [mean(numbers(cases, f"{step}_errors"), 1) for step in ("pruned", "shared", "tuned")]
+        table.append([TITLES[network], bits, how, *errors, f"{statistics.fmean(numbers(cases, 'bytes')):,.0f}"])
+    return table
 
 
 def main(argv: list[str] | None = None, settings: dict[str, dict[str, Any]] = SETTINGS) -> None:
@@ -166,7 +180,7 @@ def main(argv: list[str] | None = None, settings: dict[str, dict[str, Any]] = SE
                 study.run(key, model, data, settings[name])
                 for bits, how in ways:
                     study.start(key, model, data, settings[name], bits, how)
-        study.show()
+    show(tables(args.out))
 
 
 if __name__ == "__main__":

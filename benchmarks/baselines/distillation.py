@@ -12,8 +12,6 @@ goes on from the rows that are there, in about 45 minutes of one core.
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from benchmarks import rows
+from benchmarks.baselines._tables import Rows, Table, grouped, mean, numbers, show
 from nettrim.baselines import distillation as method
 from nettrim.data import Data, load
 from nettrim.models import mlp
@@ -92,25 +91,28 @@ def main(given: Sequence[str] | None = None) -> None:
         teacher = teacher or teacher_of(data, args.teacher_epochs, args.networks)
         rows.append(args.out, distilled(data, teacher, sizes, T, args.epochs, seed, **more))
         print(f"{' '.join(map(str, key))} done", flush=True)
-    show(args.out)
+    show(tables(args.out))
 
 
-def show(path: Path) -> None:
-    """Print the errors of each network, means over seeds with their standard errors, and those on the digit left out."""
-    found = defaultdict(list)
-    for row in rows.read(path):
-        found[row["student"], row["temperature"], row["without"], row["step"]].append(row)
-    for (student, temperature, without, step), group in found.items():
-        name = f"{student} T {temperature} {f'without {without}' if without else ''}"
-        missed = f", {mean(group, 'class_errors')} on it, shift {mean(group, 'shift')}" if without else ""
-        print(f"{name:36s} {step:12s} {int(group[0]['parameters']):9,d} parameters  errors {mean(group, 'errors')}{missed}")
+def tables(out: Path) -> dict[str, Table]:
+    """Return the test errors of each network, also on the digit left out; means over seeds with their standard errors."""
+    whole: list[list[str]] = [["student", "parameters", "trained on", "T", "seeds", "errors of 10,000"]]
+    part: list[list[str]] = [
+        ["student", "trained on", "T", "seeds", "errors of 10,000", "errors on threes", "bias raised by"]
+    ]
+    for (student, T, without, step), cases in grouped(out, "student", "temperature", "without", "step").items():
+        seeds, errors = str(len(cases)), mean(numbers(cases, "errors"), 1)
+        if without:
+            part.append([student, step, T, seeds, errors, *(_mean_of(cases, field) for field in ("class_errors", "shift"))])
+        elif step != "teacher":
+            temperature = T if "hard" not in step else "-"
+            whole.append([student, f"{int(cases[0]['parameters']):,}", step, temperature, seeds, errors])
+    return {"Distillation": whole, "Distillation without the threes": part}
 
 
-def mean(group: list[dict[str, str]], field: str) -> str:
-    """Return a mean and its standard error as text."""
-    values = [float(row[field]) for row in group]
-    error = f" +- {statistics.stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{error}"
+def _mean_of(cases: Rows, field: str) -> str:
+    values = numbers([case for case in cases if case[field]], field)
+    return mean(values, 1) if values else "-"
 
 
 if __name__ == "__main__":

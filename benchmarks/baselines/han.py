@@ -19,15 +19,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from benchmarks import rows
+from benchmarks.baselines._tables import TITLES, Table, grouped, mean, numbers, percent, show
 from nettrim.baselines import han, hptd
 from nettrim.baselines._stages import Stage, Stages
 from nettrim.data import Data, load
@@ -133,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
     data = load(args.data)
     warm_up()
     for study in args.study:
-        path = args.out if study == "rates" else args.out.with_name(f"{args.out.stem}_{study}.csv")
+        path = args.out if study == "rates" else beside(args.out, study)
         for seed in args.seeds:
             for case, run in STUDIES[study](data, seed, args):
                 if (case, str(seed)) in rows.done(path, "case", "seed"):
@@ -143,19 +142,74 @@ def main(argv: list[str] | None = None) -> None:
                 seconds = time.perf_counter() - begun
                 rows.append(path, [{"case": case, "seed": seed} | row | {"seconds": seconds} for row in found])
                 print(f"{study}: {case}, seed {seed}: {found[-1]['accuracy']:.2%}, {seconds:.0f} s", flush=True)
-        show(path)
+    show(tables(args.out))
 
 
-def show(path: Path) -> None:
-    """Print of each case and step the rate, and the mean test error with its standard error, in percent."""
-    found = defaultdict(list)
-    for row in rows.read(path):
-        step = row["step"] if "step" in row else f"{row['layer']}, {float(row['kept']):.3g} kept"
-        found[row["case"], step].append((1 / float(row["kept"]), 100 * (1 - float(row["accuracy"]))))
-    for (case, step), values in found.items():
-        rate, error = np.array(values).T
-        wide = f" +- {error.std(ddof=1) / len(error) ** 0.5:.3f}" if len(error) > 1 else ""
-        print(f"{case:60s} {step:32s} {rate.mean():7.2f}x, error {error.mean():.3f}{wide} % ({len(error)} seeds)")
+def tables(out: Path) -> dict[str, Table]:
+    """Return what was found: means over seeds with their standard errors."""
+    return {
+        "Magnitude pruning with retraining": rates_table(out),
+        "L1 and L2": penalties_table(beside(out, "penalties")),
+        "Layers pruned alone": scan_table(beside(out, "scan")),
+        "Net-Trim, and magnitude pruning to its counts": hptd_table(beside(out, "hptd")),
+    }
+
+
+def beside(out: Path, study: str) -> Path:
+    """Return the file of a study other than the rates."""
+    return out.with_name(f"{out.stem}_{study}.csv")
+
+
+def rates_table(path: Path) -> Table:
+    """Return errors after the last retraining, and seed by seed the difference to the dense network."""
+    table = [["network", "pruned", "schedule", "left", "error", "dense", "difference"]]
+    for (case,), found in grouped(path, "case").items():
+        network, rate, schedule = case.split(", ", 2)
+        first = [row for row in found if row["step"] == "dense"]
+        last = list({row["seed"]: row for row in found}.values())  # the last row of each seed
+        both = [numbers(group, "accuracy", -100) for group in (last, first)]
+        apart = mean([a - b for a, b in zip(*both, strict=True)], 3)
+        errors = [f"{mean([100 + value for value in values])} %" for values in both]
+        table.append([TITLES[network], rate, schedule, percent(last, "kept"), *errors, apart])
+    return table
+
+
+def penalties_table(path: Path) -> Table:
+    """Return errors before and after retraining, for each penalty of training and of retraining."""
+    table = [["pruned", "penalty in training", "in retraining", "error dense", "pruned", "retrained"]]
+    for (case,), found in grouped(path, "case").items():
+        _, rate, before, after = case.split(", ")
+        steps = ([row for row in found if row["step"].endswith(step)] for step in ("dense", "pruned", "retrained"))
+        errors = [f"{mean([100 - value for value in numbers(step, 'accuracy', 100)])} %" for step in steps]
+        table.append([rate, before.split()[-1].upper(), after.split()[-1].upper(), *errors])
+    return table
+
+
+def scan_table(path: Path) -> Table:
+    """Return accuracies of each layer pruned alone to some fractions."""
+    fractions = sorted({float(row["kept"]) for row in rows.read(path)}, reverse=True)
+    table = [["network", "layer", *(f"{fraction:.0%} kept" for fraction in fractions)]]
+    for (network, layer), found in grouped(path, "case", "layer").items():
+        of = {fraction: [row for row in found if float(row["kept"]) == fraction] for fraction in fractions}
+        table.append([TITLES[network], layer, *(percent(group, digits=1) for group in of.values())])
+    return table
+
+
+def hptd_table(path: Path) -> Table:
+    """Return what is left, and errors of both before and after the same fine-tuning."""
+    steps = {
+        "Net-Trim": "net-trim",
+        "HPTD": "hptd",
+        "Net-Trim, tuned": "net-trim fine-tuned",
+        "HPTD, tuned": "hptd fine-tuned",
+    }
+    table = [["epsilon", "fine-tuning", "left", *steps]]
+    for (case,), found in grouped(path, "case").items():
+        _, epsilon, tuning = case.split(", ")
+        of = [[row for row in found if row["step"] == step] for step in steps.values()]
+        errors = [f"{mean([100 - value for value in numbers(step, 'accuracy', 100)])} %" for step in of]
+        table.append([epsilon.split()[-1], tuning, percent(of[0], "kept"), *errors])
+    return table
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import rows
+from benchmarks.baselines._tables import Table, mean, show
 from nettrim.baselines import lottery
 from nettrim.data import load
 from nettrim.models import lenet300
@@ -61,7 +62,7 @@ def main(given: Sequence[str] | None = None) -> None:
         print(
             f"seed {seed}, {scope}: dense {found.rows[0]['accuracy']:.2%}, last {found.rows[-1]['accuracy']:.2%}", flush=True
         )
-    show(args.out)
+    show(tables(args.out))
 
 
 def by_seed(path: Path) -> dict[tuple[str, ...], dict[str, list[float]]]:
@@ -76,34 +77,16 @@ def by_seed(path: Path) -> dict[tuple[str, ...], dict[str, list[float]]]:
     return found
 
 
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error, NaN of one value."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return statistics.fmean(values), error
-
-
-def show(path: Path) -> None:
-    """Print each kind of network at each round, and how far the ticket is ahead of each control, seed by seed."""
-    print("scope  kept, network            early stop       accuracy there, %  accuracy at the end, %  validation loss")
-    found = by_seed(path)
-    for key, values in found.items():  # in the order of the file: a ticket before its controls
-        print(
-            f"{key[2]:6s} {values['kept'][0]:6.1%} {NAMES[key[-1]]:17s}", _cells({field: values[field] for field in SHOWN})
-        )
-        if key[-1] != "ticket":
-            ticket = found[*key[:-1], "ticket"]
-            ahead = {field: [a - b for a, b in zip(ticket[field], values[field], strict=True)] for field in SHOWN}
-            print(f"{'':14s} {'ticket minus it':17s}", _cells(ahead))
-
-
-def _cells(values: dict[str, list[float]]) -> str:
-    units = {"early_stop": (1, "8.0f", "5.0f"), "validation_loss": (1, "8.4f", ".4f")}
-    cells = []
-    for field, numbers in values.items():
-        factor, wide, narrow = units.get(field, (100, "8.2f", ".2f"))
-        mean, error = spread([factor * number for number in numbers])
-        cells.append(f"{mean:{wide}} +- {error:{narrow}}")
-    return "   ".join(cells)
+def tables(out: Path) -> dict[str, Table]:
+    """Return when each kind of network should stop and how good it is: means over seeds with their standard errors."""
+    table = [["pruned by", "kept", "network", "early stop", "accuracy there", "at the end"]]
+    for (*_, scope, number, network), values in by_seed(
+        out
+    ).items():  # in the order of the file: a ticket before its controls
+        there, end = (f"{mean([100 * value for value in values[field]])} %" for field in ("early_accuracy", "accuracy"))
+        name = "dense" if number == "0" else NAMES[network]
+        table.append([scope, f"{values['kept'][0]:.1%}", name, mean(values["early_stop"], 0), there, end])
+    return {"Lottery tickets": table}
 
 
 if __name__ == "__main__":

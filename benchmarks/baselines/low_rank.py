@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import numpy as np
 from torch import nn
 
 from benchmarks import rows
+from benchmarks.baselines._tables import Table, grouped, mean, numbers, percent, show
 from nettrim.baselines import low_rank
 from nettrim.data import Data, load
 from nettrim.recipes import trained
@@ -106,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/baseline_low_rank.csv"))
     args = parser.parse_args(argv)
     data, more = load(args.data), {} if args.epochs is None else {"epochs": args.epochs}
-    compared = args.out.with_name(args.out.stem + "_tensorly.csv")
+    compared = beside(args.out)
     for network in args.network:
         for seed in args.seeds:
             model = trained(network, data, epochs=args.dense_epochs, seed=seed, folder=args.networks)
@@ -121,35 +120,46 @@ def main(argv: list[str] | None = None) -> None:
             if network == "lenet5" and (str(seed),) not in rows.done(compared, "seed"):
                 found = against_tensorly(model, "3", CONVOLUTION_RATIOS[::3])
                 rows.append(compared, [{"seed": seed} | row for row in found])
-    show(args.out)
-    show_tensorly(compared)
+    show(tables(args.out))
 
 
-def show(path: Path) -> None:
-    """Print parameters, multiply-adds and accuracies of each point, as means and standard errors over seeds."""
-    found = defaultdict(list)
-    for row in rows.read(path):
-        found[row["network"], row["settings"]].append(row)
-    for (network, settings), cases in found.items():
-        told = " ".join(str(value) for key, value in json.loads(settings).items() if key not in ("epochs", "layers"))
-        size = statistics.mean(float(case["parameters"]) for case in cases)
-        adds = statistics.mean(float(case["multiply_adds"]) / float(case["dense_multiply_adds"]) for case in cases)
-        shown = "  ".join(_mean(cases, f) for f in ("dense_accuracy", "accuracy_before", "accuracy_after"))
-        print(f"{network} {told:24s} parameters {size:6.2%}  multiply-adds {adds:6.2%}  dense, before, after: {shown}")
+def tables(out: Path) -> dict[str, Table]:
+    """Return parameters, multiply-adds and accuracies of each point, means over seeds with their standard errors."""
+    head = ["parameters", "multiply-adds", "accuracy dense", "in factors", "fine-tuned"]
+    linear: list[list[str]] = [["factors", "ranks by", *head]]
+    convolutions: list[list[str]] = [["factors", "of", "ranks by", *head]]
+    for (network, told), cases in grouped(out, "network", "settings").items():
+        settings = json.loads(told)
+        amount = f"{settings['rule']} {settings.get('amount', '')}".strip().replace("evbmf", "EVBMF")
+        adds = [int(case["multiply_adds"]) / int(case["dense_multiply_adds"]) for case in cases]
+        sizes = [f"{mean(numbers(cases, 'parameters', 100), 1)} %", f"{mean([100 * share for share in adds], 1)} %"]
+        cells = [*sizes, *(percent(cases, field) for field in ("dense_accuracy", "accuracy_before", "accuracy_after"))]
+        if network == "lenet300":
+            linear.append([f"SVD, {settings['linear']}", amount, *cells])
+        else:
+            layers = "convolution 2" if settings["layers"] == ["3"] else "convolution 2, linear 1"
+            convolutions.append([{"tucker": "Tucker-2", "cp": "CP"}[settings["convolution"]], layers, amount, *cells])
+    return {
+        "Low rank, LeNet-300-100": linear,
+        "Low rank, LeNet-5": convolutions,
+        "Reconstructions beside tensorly's": reconstructions(beside(out)),
+    }
 
 
-def show_tensorly(path: Path) -> None:
-    """Print the errors of reconstruction, this package's first."""
-    for row in rows.read(path):
-        print(f"conv2, seed {row['seed']}: {row['form']} {row['rank']}: {row['ours']} against tensorly's {row['tensorly']}")
+def beside(out: Path) -> Path:
+    """Return the file of the reconstructions."""
+    return out.with_name(out.stem + "_tensorly.csv")
 
 
-def _mean(cases: list[dict[str, str]], field: str) -> str:
-    values = [100 * float(case[field]) for case in cases if case[field]]
-    if not values:
-        return "-"
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):.2f} ± {error:.2f}"
+def reconstructions(path: Path) -> Table:
+    """Return relative errors of reconstruction, and by how much tensorly's are larger at least on every seed."""
+    table = [["factors", "rank", "relative error", "tensorly's", "least difference"]]
+    for (form, rank), cases in grouped(path, "form", "rank").items():
+        ours, theirs = numbers(cases, "ours"), numbers(cases, "tensorly")
+        least = min(b - a for a, b in zip(ours, theirs, strict=True))
+        name = {"tucker": "Tucker-2", "cp": "CP"}[form]
+        table.append([name, rank.replace(" ", " and "), mean(ours, 4), mean(theirs, 4), f"{least:.0e}"])
+    return table
 
 
 if __name__ == "__main__":

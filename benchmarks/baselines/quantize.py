@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks import rows
+from benchmarks.baselines._tables import TITLES, Table, grouped, percent, show
 from nettrim import data as datasets
 from nettrim.baselines import quantize
 from nettrim.recipes import trained
@@ -55,16 +54,25 @@ def study(args: argparse.Namespace, data: datasets.Data, network: str, seed: int
         print(f"{' '.join(map(str, key.values()))}: {shown}", flush=True)
 
 
-def show(path: Path) -> None:
-    """Print the mean accuracy of each case over its seeds, its standard error, and its bytes."""
-    found = defaultdict(list)
-    for row in rows.read(path):
-        found[tuple(row[field] for field in (*FIELDS, "step") if field != "seed")].append(row)
-    print(f"{'network  bits  activations  scales  step':58s} {'accuracy':>16s}  seeds  bytes")
-    for key, same in found.items():
-        values = [100 * float(row["accuracy"]) for row in same]
-        error = f"{statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else "-"
-        print(f"{' '.join(key):58s} {statistics.mean(values):7.2f} +- {error:>5s}  {len(values):5d}  {same[0]['bytes']}")
+def tables(out: Path) -> dict[str, Table]:
+    """Return the mean accuracy of each case over its seeds with its standard error, and its bytes."""
+    ways = [("after training", scale, per) for scale in ("mse", "max") for per in ("channel", "tensor")]
+    ways.append(("in training", "mse", "channel"))
+    names = {"mse": "least squares", "max": "largest", "channel": "an output", "tensor": "a layer"}
+    head = [*(f"after training, {names[scale]}, {names[per]}" for _, scale, per in ways[:-1]), "in training"]
+    table = [["network", "bits of weights", "of activations", *head, "bytes"]]
+    every = grouped(out, "network", "bits", "activation_bits", "step", "scale", "per")
+    for network, bits, activations in grouped(out, "network", "bits", "activation_bits"):
+        if bits == "dense":
+            (cases,) = (cases for key, cases in every.items() if key[:2] == (network, bits))
+            table.append(
+                [TITLES[network], "dense", "", percent(cases), *[""] * len(ways[1:]), f"{int(cases[0]['bytes']):,}"]
+            )
+            continue
+        cells = [percent(every.get((network, bits, activations, *way), [])) for way in ways]
+        size = int(every[network, bits, activations, *ways[0]][0]["bytes"])
+        table.append([TITLES[network], bits, "float32" if activations == "None" else activations, *cells, f"{size:,}"])
+    return {"Quantization": table}
 
 
 def main(told: list[str] | None = None) -> None:
@@ -82,7 +90,7 @@ def main(told: list[str] | None = None) -> None:
     for network, seeds in (("lenet300", args.seeds), ("lenet5", args.lenet5_seeds)):
         for seed in seeds:
             study(args, data, network, seed)
-    show(args.out)
+    show(tables(args.out))
 
 
 if __name__ == "__main__":

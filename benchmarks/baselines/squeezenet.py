@@ -11,13 +11,12 @@ goes on from the rows that are there, in about 25 minutes of one core (LeNet-5 i
 from __future__ import annotations
 
 import argparse
-import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import rows
+from benchmarks.baselines._tables import Table, grouped, percent, show
 from nettrim.baselines import squeezenet as method
 from nettrim.data import Data, load
 from nettrim.evaluate import evaluate
@@ -25,6 +24,7 @@ from nettrim.recipes import NETWORKS, trained
 from nettrim.squeezenet import squeezenet_small
 
 USUAL = 0.25  # squeeze ratio of squeezenet_small
+NAMES = {"squeezenet_small": "SqueezeNet in small", "plain": "3 x 3 in place of its modules", "lenet5": "LeNet-5"}
 KEY = ("network", "squeeze_ratio", "epochs", "seed")
 
 
@@ -78,20 +78,16 @@ def main(given: Sequence[str] | None = None) -> None:
             if missing("squeezenet_small", ratio, args.sweep_epochs, seed):
                 rows.append(args.out, small(data, ratio, args.sweep_epochs, seed, False))
                 print(f"squeeze ratio {ratio}, seed {seed} done", flush=True)
-    show(args.out)
+    show(tables(args.out))
 
 
-def show(path: Path) -> None:
-    """Print each network's size, and the mean accuracy over seeds with its standard error."""
-    found = defaultdict(list)
-    for row in rows.read(path):
-        found[row["network"], row["squeeze_ratio"], row["epochs"]].append(row)
-    for (network, ratio, epochs), group in found.items():
-        values = [100 * float(row["accuracy"]) for row in group]
-        error = f" +- {statistics.stdev(values) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
-        name = f"{network} {f'SR {ratio}' if ratio else ''}"
-        size = f"{int(group[0]['parameters']):8,d} parameters"
-        print(f"{name:28s} {epochs:>3s} epochs {size}  {statistics.fmean(values):.3f}%{error}")
+def tables(out: Path) -> dict[str, Table]:
+    """Return each network's size, and mean accuracies over seeds with their standard errors."""
+    table = [["network", "squeeze ratio", "epochs", "seeds", "parameters", "bytes", "accuracy"]]
+    for (network, ratio, epochs), cases in grouped(out, "network", "squeeze_ratio", "epochs").items():
+        sizes = [f"{int(cases[0][field]):,}" for field in ("parameters", "bytes")]
+        table.append([NAMES[network], ratio, epochs, str(len(cases)), *sizes, percent(cases)])
+    return {"SqueezeNet in small": table}
 
 
 if __name__ == "__main__":

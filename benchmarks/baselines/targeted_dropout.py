@@ -13,13 +13,13 @@ goes on from the rows that are there, in about 40 minutes of one core.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import rows
+from benchmarks.baselines._tables import Table, grouped, percent, show
 from nettrim.baselines.targeted_dropout import run
 from nettrim.data import load
 from nettrim.recipes import born
@@ -82,24 +82,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in SETTINGS:
             if (name, str(seed), str(args.epochs)) not in rows.done(args.out, "training", "seed", "epochs"):
                 rows.append(args.out, measured(name, seed, data, args.epochs, args.networks))
-    show(args.out)
+    show(tables(args.out))
 
 
-def show(path: Path) -> None:
-    """Print accuracy in percent, mean over the seeds and its standard error, for each training and fraction."""
-    found: dict[tuple[str, str, float], list[float]] = {}
-    for row in rows.read(path):
-        found.setdefault((row["by"], row["training"], float(row["pruned"])), []).append(100 * float(row["accuracy"]))
+def tables(out: Path) -> dict[str, Table]:
+    """Return accuracies, means over the seeds with their standard errors, for each training and fraction."""
+    made = {}
+    found = grouped(out, "by", "training")
     for by in ("weights", "units"):
-        print(f"{by + ' pruned by':46s}" + "".join(f"{level:14.0%}" for level in (0.0, *LEVELS)))
-        for name in dict.fromkeys(training for kind, training, _ in found if kind == by):
-            cells = [found[by, name, level] for level in (0.0, *LEVELS)]
-            print(f"{name:46s}" + "".join(f"{_mean(cell):>14s}" for cell in cells))
-
-
-def _mean(values: list[float]) -> str:
-    error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{error}"
+        levels = list(dict.fromkeys(float(row["pruned"]) for row in rows.read(out) if row["by"] == by))
+        table = [["training", *("whole" if level == 0 else f"{level:.0%} pruned" for level in levels)]]
+        for (_, training), cases in ((key, cases) for key, cases in found.items() if key[0] == by):
+            of = ([row for row in cases if float(row["pruned"]) == level] for level in levels)
+            table.append([training, *(percent(group, digits=1) for group in of)])
+        made[f"Targeted dropout, {by} pruned"] = table
+    return made
 
 
 if __name__ == "__main__":
