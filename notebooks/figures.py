@@ -8,18 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent):  # a script sees only its own folder; processes that it starts see what is in PYTHONPATH
-    sys.path.insert(0, str(folder))
-os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-
-from reproduce import spirals  # noqa: E402
-from reproduce.figure import RESULTS, Figure  # noqa: E402
+from reproduce import spirals
+from reproduce.figure import RESULTS, Figure
 
 FIGURES: dict[str, Figure] = {figure.name: figure for figure in (*spirals.FIGURES,)}
 

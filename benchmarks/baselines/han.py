@@ -33,7 +33,7 @@ from nettrim.data import Data, load
 from nettrim.recipes import NETWORKS, born, trained
 from solvers import warm_up
 
-ONE_SHOT, ITERATIVE = {"rounds": 1, "epochs": 40}, {"rounds": 4, "epochs": 10}
+ONE_SHOT, ITERATIVE = {"rounds": 1, "epochs": 80}, {"rounds": 4, "epochs": 20}
 LOCAL = {"rounds": 2, "epochs": 3, "local": True}
 TENTH = {"learning_rate": 2e-4, "strength": 1e-4}
 RATES = {

@@ -21,8 +21,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import rows
 from nettrim.progress import track
+from reproduce import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "notebooks" / "results"
 MADE_WITH = ("nettrim", "numpy", "scipy", "numba", "torch")
 
