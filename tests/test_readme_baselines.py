@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.baselines import _tables
+from benchmarks.baselines import _tables, lottery
 from benchmarks.baselines.__main__ import RESULTS, tables
 from nettrim import baselines
 from nettrim.models import mlp
@@ -57,3 +57,26 @@ def test_means_have_standard_errors_where_there_are_several_values():
     assert _tables.mean([1234.0], 0) == "1,234"
     assert _tables.percent([{"share": ""}, {"share": "0.5"}], "share", 1) == "50.0 %"
     assert _tables.percent([{"share": ""}], "share") == "-"
+
+
+def test_tickets_win_on_every_seed():
+    found = lottery.by_seed(ROOT / RESULTS / "baseline_lottery.csv")
+    for number in ("7", "12"):  # 21 and 7 % of the weights
+        ticket, again = (found["mnist", "6000", "layer", number, network] for network in ("ticket", "reinit"))
+        assert len(ticket["kept"]) == 3 and round(100 * ticket["kept"][0]) == {"7": 21, "12": 7}[number]
+        assert all(a < b for a, b in zip(ticket["early_stop"], again["early_stop"], strict=True))
+        assert all(a > b for a, b in zip(ticket["accuracy"], again["accuracy"], strict=True))
+
+
+def test_files_of_deep_compression_decode_to_what_was_coded():
+    found = _tables.grouped(ROOT / RESULTS / "baseline_deep_compression.csv", "network", "seed")
+    for cases in found.values():
+        of = {row["step"]: row for row in cases}
+        assert of["coded"]["errors"] == of["tuned"]["errors"] and of["coded"]["loss"] == of["tuned"]["loss"]
+        assert int(of["dense"]["bytes"]) >= 40 * int(of["coded"]["bytes"])
+
+
+def test_networks_on_bits_make_the_errors_of_their_float_twins():
+    of = _tables.grouped(ROOT / RESULTS / "baseline_binarize.csv", "variant")
+    assert all(row["bit_errors"] == row["errors"] for row in of["binary",])
+    assert min(float(row["accuracy"]) for row in of["binary",]) >= 0.97

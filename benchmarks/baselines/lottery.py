@@ -78,7 +78,7 @@ def by_seed(path: Path) -> dict[tuple[str, ...], dict[str, list[float]]]:
 
 
 def tables(out: Path) -> dict[str, Table]:
-    """Return when each kind of network should stop and how good it is: means over seeds with their standard errors."""
+    """Return when each kind of network should stop and how good it is, at the rounds that have controls."""
     table = [["pruned by", "kept", "network", "early stop", "accuracy there", "at the end"]]
     for (*_, scope, number, network), values in by_seed(
         out
