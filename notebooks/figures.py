@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reproduce import spirals
+from reproduce import mnist, spirals
 from reproduce.figure import RESULTS, Figure
 
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in (*spirals.FIGURES,)}
+FIGURES: dict[str, Figure] = {figure.name: figure for figure in (*spirals.FIGURES, *mnist.FIGURES)}
 
 
 def main(given: Sequence[str] | None = None) -> None:
