@@ -2,12 +2,13 @@
 
 Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the settings of its authors' scripts; they print no results. Trained
 on the last 55,000 of the 60,000 images from truncated normal weights of deviation 0.1 and biases of 0.1, by Adam from 1e-3,
-2 % less every 500 steps, in 8,001 batches of 100; dropout is on the inputs of every layer, pixels too. Every layer is trimmed
-apart, with one gain: epsilon relative to the norm of its responses. HPTD keeps as many of the largest weights in each layer.
-Both are fine-tuned alike by plain gradient steps from 0.01, 2 % less every 500 steps, in batches of 100, without dropout.
+2 % less every 500 steps, in 8,001 batches of 100; dropout is on the inputs of every layer, pixels too. Every layer is
+trimmed apart, with one gain: epsilon relative to the norm of its responses. HPTD keeps as many of the largest weights in
+each layer. Both are fine-tuned alike by plain gradient steps from 0.01, 2 % less every 500 steps, in batches of 100, without
+dropout.
 
-Departures: six variants were trained, of which the scripts tell one (dropout and l2); the others here are ours. Programs have
-the samples in the settings, not all 55,000. In fine-tuning biases that became 0 may move again. Medians are over seeds of ours.
+Departures: six variants were trained, of which the scripts tell one (dropout and l2); the others here are ours. Programs
+have the samples in the settings, not all 55,000. In fine-tuning biases that became 0 may move again.
 """
 
 from __future__ import annotations
