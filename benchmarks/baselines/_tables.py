@@ -14,7 +14,7 @@ Table = Sequence[Sequence[str]]
 """The head, and a row of cells a line."""
 Rows = list[dict[str, str]]
 PAGE = Path(__file__).with_name("README.md")
-TITLES = {"lenet300": "LeNet-300-100", "lenet5": "LeNet-5"}
+TITLES = {"lenet300": "LeNet-300-100", "plain": "LeNet-300-100, trained plainly", "lenet5": "LeNet-5"}
 """As the papers call them."""
 
 
