@@ -186,8 +186,8 @@ def test_what_is_stored_is_the_network_to_the_byte(bits, tmp_path):
     back = load_packed(like, tmp_path / "net.safetensors")
     assert torch.equal(back(samples()), model(samples())) and not torch.equal(like(samples()), model(samples()))
     assert size(small()) == 4 * (199 + 20) and weight_bits(small()) == 32 * 199
-    with pytest.raises(ModelError, match="other layers, or of other bits"):
-        load_packed(quantized(small(), 5), tmp_path / "net.safetensors")
+    with pytest.raises(ModelError, match=f"layer '1' has bits {bits}, .* in it and bits 5, "):
+        load_packed(calibrated(quantized(small(), 5), samples(), bits), tmp_path / "net.safetensors")
 
 
 def test_quantizing_leaves_model_and_generator_alone_and_keeps_shared_layers_shared():
