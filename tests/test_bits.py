@@ -75,6 +75,9 @@ def test_tensors_that_it_did_not_write_are_refused(tmp_path):
     save_file(packed(model), tmp_path / "net")
     with pytest.raises(ModelError, match="no check sum; write one with save_packed"):
         load_packed(model, tmp_path / "net")
+    save_file(packed(model), tmp_path / "net", {"packed": "3"})
+    with pytest.raises(ModelError, match="is damaged: its check sum is wrong"):
+        load_packed(model, tmp_path / "net")
 
 
 def test_the_same_network_is_the_same_file(tmp_path):
