@@ -30,6 +30,9 @@ def baseline(
 ) -> None:
     """Compress a network by another method of the literature; a run that was cut off goes on where it was."""
     method = baselines.method(name)
+    if epochs is not None and (weights is not None or method.BEGINS != "trained"):
+        why = "the network of --weights is not trained" if weights is not None else f"{name} trains its network itself"
+        raise typer.BadParameter(f"--epochs is of training a dense network, and {why}; --set epochs=N is of the method")
     chosen = _settings(name, setting or [])
     images, place = datasets.load(data), network or method.NETWORK
     model = built(place) if ":" in place else recipes.born(place, seed=seed)

@@ -49,10 +49,12 @@ def evaluate(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: in
     Raises
     ------
     ValueError
-        If there are no inputs, or inputs and labels differ in length.
+        If there are no inputs, inputs and labels differ in length, or labels are no class numbers (n,).
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise ValueError(f"evaluating needs as many labels as inputs, at least one; got {len(inputs)} and {len(labels)}")
+    if labels.ndim != 1:
+        raise ValueError(f"labels must be class numbers, shape (n,); got shape {tuple(labels.shape)}")
     hits, loss = 0, 0.0
     with evaluating(model):
         for x, y in zip(inputs.split(batch_size), labels.split(batch_size), strict=True):
@@ -84,14 +86,9 @@ def accuracy(model: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: in
     Raises
     ------
     ValueError
-        If there are no inputs, or inputs and labels differ in length.
+        If there are no inputs, inputs and labels differ in length, or labels are no class numbers (n,).
     """
-    if len(inputs) == 0 or len(inputs) != len(labels):
-        raise ValueError(f"accuracy needs as many labels as inputs, at least one; got {len(inputs)} and {len(labels)}")
-    with evaluating(model):
-        pairs = zip(inputs.split(batch_size), labels.split(batch_size), strict=True)
-        hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in pairs)
-    return hits / len(inputs)
+    return evaluate(model, inputs, labels, batch_size=batch_size).accuracy
 
 
 def logits(model: nn.Module, inputs: Tensor, *, batch_size: int = 1000) -> Tensor:

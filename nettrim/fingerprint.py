@@ -19,7 +19,7 @@ def fingerprint(settings: Mapping[str, Any], model: nn.Module, tensors: Iterable
     settings : mapping
         What is asked, in JSON's types; others are written as text.
     model : torch.nn.Module
-        Its parameters and buffers count, with their names.
+        Its modules count, with the settings that they print, and its parameters and buffers, with their names.
     tensors : iterable of torch.Tensor
         The data.
 
@@ -29,6 +29,7 @@ def fingerprint(settings: Mapping[str, Any], model: nn.Module, tensors: Iterable
         SHA-256, in hexadecimal digits.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update(repr(model).encode())  # a ReLU, a stride or a dropout has no parameters, and makes another network
     for name, value in model.state_dict().items():
         digest.update(name.encode())
         digest.update(_bytes(value) if value.ndim else str(value).encode())
@@ -38,4 +39,4 @@ def fingerprint(settings: Mapping[str, Any], model: nn.Module, tensors: Iterable
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.detach().cpu().contiguous().view(torch.uint8).numpy()).cast("B")
+    return memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -80,9 +80,11 @@ def largest(model: nn.Module, counts: Mapping[str, int], among: Masks | None = N
             raise MaskError(f"{name!r} is no weight of a linear layer or convolution here; there are {', '.join(found)}")
         size = _size(found[name], (among or {}).get(name), name)
         left = int((size >= 0).sum())
+        if count != int(count):
+            raise MaskError(f"the weights of {name!r} to keep must be a whole number; got {count}")
         if not 0 <= count <= left:
             raise MaskError(f"{count} weights of {name!r} cannot be kept: {left} of {size.numel()} are left")
-        made[name] = _top(size, count)
+        made[name] = _top(size, int(count))
     return made
 
 
@@ -116,6 +118,8 @@ def magnitude(model: nn.Module, keep: float, *, scope: str = "layer") -> Masks:
     if scope != "global":
         raise MaskError(f"scope is 'layer' or 'global'; got {scope!r}")
     sizes = [_size(weight, None, name).flatten() for name, weight in found.items()]
+    if not sizes:
+        return {}
     every = torch.cat(sizes)
     parts = _top(every, round(keep * every.numel())).split([len(size) for size in sizes])
     return {name: part.reshape(weight.shape) for (name, weight), part in zip(found.items(), parts, strict=True)}

@@ -41,7 +41,7 @@ def mlp(sizes: Sequence[int], *, dropout: float = 0.0, seed: int = 0) -> nn.Sequ
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout must be in [0, 1); got {dropout}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in itertools.pairwise(widths[:-1]):
             layers += [nn.Linear(n_in, n_out), nn.ReLU()]
@@ -82,7 +82,7 @@ def lenet5(*, seed: int = 0) -> nn.Sequential:
         Images ``(n, 1, 28, 28)`` to logits ``(n, 10)``.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return nn.Sequential(
             nn.Conv2d(1, 20, 5),
             nn.ReLU(),
@@ -127,7 +127,7 @@ def resnet20(*, width: int = 16, classes: int = 10, seed: int = 0) -> nn.Sequent
     if width < 2 or width % 2 or classes < 1:
         raise ValueError(f"width must be an even positive number and classes positive; got {width} and {classes}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         layers: list[nn.Module] = [_Centered(), *_convolution(3, width, 3)]
         n_in = width
         for n_out in (width, 2 * width, 4 * width):
@@ -165,7 +165,7 @@ def separable(*, width: int = 32, classes: int = 10, seed: int = 0) -> nn.Sequen
     if width < 1 or classes < 1:
         raise ValueError(f"width and classes must be positive; got {width} and {classes}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         layers: list[nn.Module] = [_Centered(), *_convolution(3, width, 3)]
         n_in = width
         for wider, stride in ((2, 2), (4, 1), (4, 2), (8, 1), (8, 2), (8, 1)):

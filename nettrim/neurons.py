@@ -92,7 +92,7 @@ def chain(model: nn.Module) -> list[Link]:
             if links:
                 links[-1].relu = True
         elif isinstance(module, _POOLS) and not (links and flat):
-            if links and isinstance(module, _AVERAGES) and _wide(module.padding) and module.count_include_pad:
+            if links and isinstance(module, _AVERAGES) and not _evens(module):
                 links[-1].even = False
         elif not isinstance(module, (*_DROPOUTS, nn.Identity)):
             raise ModelError(f"{name!r}, {type(module).__name__} here, is no part of a chain whose neurons can be removed")
@@ -234,20 +234,27 @@ def _cut_constants(here: Link, behind: Link, masks: Masks) -> None:
         cut &= sent == 0
     if into is not None:
         into += _by_unit(behind.module.weight, here)[:, cut].sum(2) @ sent[cut]
-    _by_unit(masks[behind.weight], here)[:, cut] = False
-    _by_unit(behind.module.weight, here)[:, cut] = 0
+    lost = cut.repeat_interleave(behind.module.weight.shape[1] // len(cut))
+    masks[behind.weight][:, lost] = False
+    behind.module.weight[:, lost] = 0
     if bias is not None:
         bias[cut] = 0
 
 
 def _by_unit(tensor: Tensor, here: Link) -> Tensor:
-    """View weights of the next layer as (outputs, neurons here, inputs from each): kernels, or positions of a channel."""
-    return tensor.view(len(tensor), len(here.module.weight), -1)
+    """Return weights of the next layer as (outputs, neurons here, inputs from each): kernels, or positions of a channel."""
+    return tensor.reshape(len(tensor), len(here.module.weight), -1)
+
+
+def _evens(pool: nn.Module) -> bool:
+    """Return whether an average of equal numbers is that number, at the border too."""
+    divided_as_many = getattr(pool, "divisor_override", None) is None
+    return divided_as_many and not (_wide(pool.padding) and pool.count_include_pad)
 
 
 def _leaves(module: nn.Module, name: str) -> list[tuple[str, nn.Module]]:
     """Return the modules of nested Sequentials as they run."""
-    if not isinstance(module, nn.Sequential):
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return [(name, module)]
     inside = zip(module._modules, module, strict=True)  # named_children() leaves out what it has named before
     return [leaf for key, child in inside for leaf in _leaves(child, f"{name}.{key}" if name else key)]

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from nettrim.data import Data
 from nettrim.errors import ModelError
+from nettrim.fingerprint import fingerprint
 from nettrim.models import lenet5, lenet300, mlp
 from nettrim.squeezenet import squeezenet_small
 from nettrim.train import train
@@ -37,6 +39,7 @@ class Recipe:
     epochs: Mapping[str, int]
 
 
+HOW = {"batch_size": 200, "learning_rate": 2e-3, "weight_decay": 1e-4, "label_smoothing": 0.1}
 NETWORKS = {
     "lenet300": Recipe(lambda seed: lenet300(dropout=0.1, seed=seed), {"mnist": 20, "mnist5k": 60}),
     "lenet5": Recipe(lambda seed: lenet5(seed=seed), {"mnist": 8, "mnist5k": 30}),
@@ -103,8 +106,11 @@ def trained(
     Raises
     ------
     ModelError
-        If no network is called so, or its recipe does not know the data set and no epochs are given.
+        If no network is called so, its recipe does not know the data set and no epochs are given, or the folder holds a
+        network of this name that was trained otherwise.
     """
+    if epochs is not None and epochs < 1:
+        raise ModelError(f"a network is trained for at least one epoch; got epochs={epochs}")
     usual = _recipe(name).epochs if model is None or name in NETWORKS else {}
     passes = epochs or usual.get(data.name)
     if passes is None:
@@ -112,27 +118,41 @@ def trained(
     model = born(name, seed=seed) if model is None else copy.deepcopy(model)
     extra = "" if passes == usual.get(data.name) else f"-{passes}"
     path = None if folder is None else folder / f"{name}-{data.name}-{seed}{extra}.safetensors".replace(":", "-")
+    key = "" if path is None else fingerprint({"epochs": passes, "seed": seed} | HOW, model, [data.x_train, data.y_train])
     if path is not None and path.exists():
-        model.load_state_dict(load_file(path))
-        return model.eval()
+        return _kept(path, key, model)
     model = train(
         model,
         data.x_train,
         data.y_train,
         epochs=passes,
-        batch_size=200,
-        learning_rate=2e-3,
-        weight_decay=1e-4,
-        label_smoothing=0.1,
+        **HOW,
         label=f"training {name}",
         seed=seed,
     )
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: value.detach().clone() for name, value in model.state_dict().items()}  # tied weights share memory
         part = path.with_name(path.name + ".part")
-        save_file(model.state_dict(), part)
+        save_file(state, part, {"trained": key})
         part.replace(path)
     return model
+
+
+def _kept(path: Path, key: str, model: nn.Module) -> nn.Module:
+    """Return a network that was trained before, in evaluation mode; one of another start or other data is refused."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = (file.metadata() or {}).get("trained")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping, though it has keys)
+    except SafetensorError as error:
+        raise ModelError(f"{path} cannot be read ({error}): remove it, and the network is trained again") from error
+    if found != key:
+        raise ModelError(
+            f"{path} holds a network of another start, other data or another recipe: remove it, or name another folder"
+        )
+    model.load_state_dict(state)
+    return model.eval()
 
 
 def _recipe(name: str) -> Recipe:

@@ -172,7 +172,7 @@ def squeezenet(
         raise ValueError(f"SqueezeNet has eight Fire modules; got sizes of {len(modules)}")
     kernel, channels, pools, pad = VERSIONS[version]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         first = nn.Conv2d(3, channels, kernel, stride=2)
         last = nn.Conv2d(sum(modules[-1][1:]), classes, 1, padding=pad)
         layers = [first, nn.ReLU(), _pool(), *_between(channels, modules, pools, bypass)]
@@ -222,7 +222,7 @@ def squeezenet_small(
     """
     sizes = fires(4, base_e=base_e, incr_e=incr_e, freq=freq, pct3x3=pct3x3, squeeze_ratio=squeeze_ratio)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         last = nn.Conv2d(sum(sizes[-1][1:]), classes, 1)
         layers = [nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(), *_between(16, sizes, (1,), bypass)]
         return started(nn.Sequential(*layers, last, *_averaged()), 2.0)

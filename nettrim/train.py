@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -89,15 +90,19 @@ def train(
     Raises
     ------
     ValueError
-        If there are no samples, inputs and labels differ in length, momentum is outside [0, 1), a ``loss`` of your own is to
-        be smoothed, nothing requires a gradient, or inputs that are to be augmented are no images.
+        If there are no samples, inputs and labels differ in length, epochs, steps or batch_size are no such number, momentum
+        is outside [0, 1), a ``loss`` of your own is to be smoothed, nothing requires a gradient, or inputs that are to be
+        augmented are no images.
     MaskError
         If the masks do not fit the model.
     FloatingPointError
-        If the loss stops being finite.
+        If the loss or the weights stop being finite.
     """
     if len(inputs) == 0 or len(inputs) != len(labels):
         raise ValueError(f"train needs as many labels as inputs, at least one; got {len(inputs)} and {len(labels)}")
+    for name, value, least in (("epochs", epochs, 0), ("steps", steps, 0), ("batch_size", batch_size, 1)):
+        if value is not None and (value < least or value != int(value)):
+            raise ValueError(f"{name} must be a whole number, at least {least}; got {value}")
     if loss is not None and label_smoothing:
         raise ValueError("label_smoothing is part of the cross-entropy; a loss of your own has its own way to smooth")
     model = copy.deepcopy(model).train()
@@ -107,8 +112,7 @@ def train(
     optimizer, stepping = _stepping(model, total, learning_rate, weight_decay, momentum, schedule)
     move = augmented if augment is True else augment
     order, step = torch.Generator().manual_seed(seed), 0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # dropout has no generator argument of its own
+    with _seeded(model, seed):  # dropout has no generator argument of its own
         for epoch in track(range(epochs if steps is None else math.ceil(steps / an_epoch)), label):
             for batch in torch.randperm(len(inputs), generator=order).split(batch_size)[: total - step]:
                 optimizer.zero_grad()
@@ -129,8 +133,10 @@ def train(
                 if after_step is not None:
                     after_step(step, model)
             if after_epoch is not None:
-                with torch.random.fork_rng(devices=[]):
+                with torch.random.fork_rng(devices=_cuda(model)):
                     after_epoch(epoch + 1, model)
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise FloatingPointError("the last step left weights that are NaN or Inf; lower learning_rate")
     return model.eval()
 
 
@@ -148,6 +154,21 @@ def constant(part: float) -> float:
         1.
     """
     return 1.0
+
+
+@contextmanager
+def _seeded(model: nn.Module, seed: int) -> Iterator[None]:
+    """Seed the global generators of the devices that a model is on, no other, and put them back as they were afterwards."""
+    with torch.random.fork_rng(devices=_cuda(model)):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every CUDA device too
+        for device in _cuda(model):
+            torch.cuda.default_generators[device].manual_seed(seed)
+        yield
+
+
+def _cuda(model: nn.Module) -> list[int]:
+    """Return the numbers of the CUDA devices that a model is on."""
+    return sorted({parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"})
 
 
 def _stepping(

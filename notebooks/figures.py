@@ -11,16 +11,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reproduce import spirals
+from reproduce import claims, mnist, spirals
 from reproduce.figure import RESULTS, Figure
 
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in (*spirals.FIGURES,)}
+FIGURES: dict[str, Figure] = {figure.name: figure for figure in (*spirals.FIGURES, *mnist.FIGURES)}
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Make the rows of the figures that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FIGURES)}")
+    parser.add_argument("--claims", action="store_true", help="write REPRODUCTION.md from the committed rows, and no rows")
     parser.add_argument("--quick", action="store_true", help="small rows, in seconds")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=JSON", help="another setting")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
@@ -30,6 +31,9 @@ def main(given: Sequence[str] | None = None) -> None:
     unknown = sorted(set(args.names) - set(FIGURES))
     if unknown:
         parser.error(f"no figure is called {unknown[0]!r}; there are {', '.join(FIGURES)}")
+    if args.claims:
+        claims.PAGE.write_text(claims.page(), encoding="utf-8")
+        return
     if not args.names:
         for figure in FIGURES.values():
             print(f"{figure.name:20s} {figure.minutes:3d} minutes  {figure.source}")

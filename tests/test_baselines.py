@@ -4,14 +4,18 @@ import inspect
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
+from typer.testing import CliRunner
 
 from nettrim import baselines, masks, recipes
 from nettrim.baselines import _door
 from nettrim.baselines._result import Baseline, row
 from nettrim.baselines._stages import Stage, Stages
+from nettrim.cli import app
 from nettrim.data import Data
 from nettrim.errors import DataError, ModelError, NetTrimError, SettingError
 from nettrim.store import with_weights
@@ -73,6 +77,7 @@ def test_a_stage_is_run_once_and_read_back_whole(data, tmp_path):
 
     first = Stages(tmp_path / "stages", model, data, {"q": 1}).run("pruned", make, model)
     again = Stages(tmp_path / "stages", model, data, {"q": 1}).run("pruned", make, model)
+    assert list(again.masks) == list(first.masks)  # in this order they are counted in reports
     assert made == [1] and again.facts == first.facts == {"q": 0.25, "names": ["a"]}
     assert again.masks.keys() == first.masks.keys()
     assert all(torch.equal(again.masks[name], mask) for name, mask in first.masks.items())
@@ -89,14 +94,39 @@ def test_a_stage_that_fails_leaves_nothing(data, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.sha256"]
 
 
-@pytest.mark.parametrize("other", ["model", "data", "settings"])
-def test_stages_of_another_run_are_not_taken(other, data, tmp_path):
+def test_masks_come_back_in_the_order_of_the_layers(data, tmp_path):
+    layers = [nn.Flatten(), *(nn.Linear(12, 12) for _ in range(11)), nn.Linear(12, 4)]  # in text 10 comes before 2
+    model = nn.Sequential(*layers)
+    stages = Stages(tmp_path, model, data, {})
+    made = stages.run("whole", lambda: Stage(model, masks.everything(model)), model)
+    assert list(stages.run("whole", lambda: None, model).masks) == list(made.masks)
+
+
+def other_nonlinearity():
+    model = small()
+    place = next(i for i, module in enumerate(model) if isinstance(module, nn.ReLU))
+    model[place] = nn.Tanh()
+    return model
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: {"model": small(seed=1)},
+        lambda data: {"model": other_nonlinearity()},  # the same parameters
+        lambda data: {"settings": {"q": 2}},
+        lambda data: {"data": replace(data, x_train=samples(60, seed=9))},
+        lambda data: {"data": replace(data, y_train=(data.y_train + 1) % 4)},
+        lambda data: {"data": replace(data, x_test=samples(20, seed=9))},
+        lambda data: {"data": replace(data, y_test=(data.y_test + 1) % 4)},
+    ],
+)
+def test_stages_of_another_run_are_not_taken(change, data, tmp_path):
     given = {"model": small(), "data": data, "settings": {"q": 1}}
     Stages(tmp_path, **given)
     Stages(tmp_path, **given)
-    changed = {"model": small(seed=1), "data": replace(data, x_train=samples(60, seed=9)), "settings": {"q": 2}}
     with pytest.raises(ModelError, match="holds stages of another model, of other data or of other settings"):
-        Stages(tmp_path, **(given | {other: changed[other]}))
+        Stages(tmp_path, **(given | change(data)))
 
 
 def test_tied_weights_are_kept_too(data, tmp_path):
@@ -140,12 +170,42 @@ def test_a_result_is_saved_and_can_be_read(data, tmp_path):
         ({"y_test": torch.zeros(3, dtype=torch.long)}, "as many labels as test samples, at least one; got 20 and 3"),
         ({"x_test": torch.full((20, 3, 4), float("inf"))}, "test samples of 'random' hold NaN or Inf"),
         ({"y_train": torch.full((60,), -1)}, "train labels of 'random' must be class numbers from 0 on"),
-        ({"y_train": torch.zeros(60)}, "class numbers from 0 on, int64; got torch.float32"),
+        ({"y_train": torch.full((60,), -1)}, "of shape \\(60,\\), the least -1"),
+        ({"y_train": torch.zeros(60)}, "class numbers from 0 on, int64 of shape .60,.; got torch.float32"),
+        ({"y_train": torch.zeros(60, 1, dtype=torch.long)}, "got torch.int64 of shape .60, 1."),
+        ({"x_train": torch.zeros(60, 3, 5)}, r"must have one shape; got \(3, 5\) and \(3, 4\)"),
     ],
 )
 def test_data_that_cannot_be_used_are_refused(change, message, data):
     with pytest.raises(DataError, match=message):
         _door.fits(small(), replace(data, **change))
+
+
+class Pair(nn.Sequential):
+    """Gives two things."""
+
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(12, 4))
+
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Two(nn.Module):
+    """Takes two things."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(12, 4)
+
+    def forward(self, x, more):
+        return self.layer(x.flatten(1)) + more
+
+
+def parametrized():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
+    nn.utils.parametrizations.weight_norm(model[1])
+    return model
 
 
 def test_models_that_cannot_be_used_are_refused(data):
@@ -158,6 +218,11 @@ def test_models_that_cannot_be_used_are_refused(data):
         (small().double(), r"'1\.weight' is torch.float64 on cpu, the samples torch.float32 on cpu"),
         (nn.Sequential(nn.Flatten(), nn.Linear(13, 4)), r"does not take samples of shape \(3, 4\)"),
         (nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), r"must give logits \(n, 4\) or more of them; it gives \(2, 3\)"),
+        (parametrized(), r"the weight of '1' is computed from other parameters"),
+        (small().requires_grad_(False), "no parameter of the model requires a gradient"),
+        (Pair(), "must give a tensor of logits; it gives a tuple"),
+        (nn.Bilinear(12, 12, 4), "needs a model with linear layers"),
+        (Two(), r"does not take samples of shape \(3, 4\)"),
         (nn.Linear(4, 4), r"must give logits \(n, 4\) or more of them; it gives \(2, 3, 4\)"),
     ]
     for model, message in cases:
@@ -180,7 +245,13 @@ def test_settings_are_refused_by_name():
     assert _door.fraction("keep", 0.5) == 0.5 and _door.fraction("keep", 1, closed=True) == 1.0
     assert _door.positive("T", 3) == 3.0 and _door.positive("decay", 0, zero=True) == 0.0
     assert _door.whole("bits", 4, 2, 8) == 4 and _door.choice("scope", "layer", ("layer", "global")) == "layer"
+    assert [type(_door.whole("bits", four)) for four in (4.0, np.int64(4), np.float32(4))] == [int] * 3
+    assert _door.fraction("keep", np.float32(0.5)) == 0.5
     cases = [
+        (lambda: _door.whole("bits", float("inf")), "bits must be a whole number, at least 1; got inf"),
+        (lambda: _door.whole("bits", 1, 0, 0), "at least 0 and at most 0; got 1"),
+        (lambda: _door.choice("scope", ["layer"], ("layer", "global")), r"got \['layer'\]"),
+        (lambda: _door.choice("dead", 1, (False, True)), "dead must be one of False, True; got 1"),
         (lambda: _door.fraction("keep", 0), r"keep must be a number in \(0, 1\); got 0"),
         (lambda: _door.fraction("keep", 1.0), r"keep must be a number in \(0, 1\)"),
         (lambda: _door.fraction("keep", 1.5, closed=True), r"keep must be a number in \[0, 1\]"),
@@ -199,3 +270,16 @@ def test_settings_are_refused_by_name():
     for call, message in cases:
         with pytest.raises(SettingError, match=message):
             call()
+
+
+# --- the command
+
+
+@pytest.mark.parametrize("asked", [["lottery"], ["han", "--weights"]])
+def test_epochs_of_a_training_that_is_not_done_are_refused(asked, tmp_path):
+    if "--weights" in asked:
+        save_file(recipes.born("lenet300").state_dict(), tmp_path / "w.safetensors")
+        asked = [*asked, str(tmp_path / "w.safetensors")]
+    done = CliRunner().invoke(app, ["baseline", *asked, "--epochs", "1", "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2 and "--epochs is of training a dense network" in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()

@@ -32,3 +32,6 @@ def test_a_score_is_what_can_be_counted_by_hand():
     assert score.accuracy == accuracy(model, logits, torch.tensor([1, 1, 1]))
     with pytest.raises(ValueError, match="as many labels as inputs"):
         evaluate(model, logits, torch.tensor([1]))
+    for look in (accuracy, evaluate):  # labels (n, 1) would be compared with every sample
+        with pytest.raises(ValueError, match=r"labels must be class numbers, shape \(n,\); got shape \(3, 1\)"):
+            look(model, logits, torch.tensor([[1], [1], [1]]))

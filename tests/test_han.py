@@ -211,10 +211,14 @@ def test_what_makes_no_sense_is_refused_before_any_work(monkeypatch):
         ({"label_smoothing": 2}, "label_smoothing must be"),
         ({"local": "yes"}, "local must be one of"),
         ({"dead": None}, "dead must be one of"),
+        ({"seed": -1}, "seed must be a whole number, at least 0; got -1"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"rounds": float("inf")}, "rounds must be a whole number"),
+        ({"penalty": ["l2"]}, "penalty must be one of"),
     ):
         with pytest.raises(SettingError, match=why):
             han.run(plain(), toy(), **wrong)
-    with pytest.raises(ModelError, match="no part of a chain"):
+    with pytest.raises(ModelError, match=r"no part of a chain.*: set dead=False to leave dead neurons where they are"):
         han.run(Residual(), Data("toy", samples(9), torch.arange(9) % 3, samples(9), torch.arange(9) % 3))
     with pytest.raises(ModelError, match="does not take samples"):
         han.run(plain(), toy(size=(1, 5, 5)))
@@ -258,3 +262,40 @@ def test_the_study_goes_on_from_its_rows(tmp_path, capsys, monkeypatch):
     assert {path.stem: path.read_bytes() for path in tmp_path.glob("*.csv")} == found
     text = capsys.readouterr().out
     assert "| LeNet-300-100 | 30x | iterative |" in text and "| 8x | L1 | L2 |" in text and text.count("| 0.3 |") == 2
+
+
+def test_what_is_asked_for_reaches_the_retraining(monkeypatch):
+    told = []
+    monkeypatch.setattr(han, "fit", lambda model, data, **how: told.append(how) or model)
+    asked = {"penalty": "l1", "strength": 0.5, "label_smoothing": 0.25, "epochs": 3, "learning_rate": 0.125, "batch_size": 7}
+    han.run(plain(), toy(), keep=0.5, spread="layer", rounds=2.0, seed=2, **asked | {"epochs": 3.0, "batch_size": 7.0})
+    assert len(told) == 2 and told[0]["seed"] != told[1]["seed"]  # each round has an order of samples of its own
+    for how in told:
+        assert {name: how[name] for name in asked} == asked and how["masks"] and type(how["epochs"]) is int
+
+
+def test_test_samples_choose_nothing(monkeypatch):
+    data = toy()
+    other = Data(data.name, data.x_train, data.y_train, data.x_test.flip(0), data.y_test)
+    a, b = (han.run(plain(), each, keep=0.2, rounds=2, epochs=1, samples=20) for each in (data, other))
+    assert same(state(a.model), state(b.model)) and a.rows[-1]["loss"] != b.rows[-1]["loss"]
+    looked, real = [], han.sensitivity
+    monkeypatch.setattr(han, "sensitivity", lambda model, x, y: looked.append((x, y)) or real(model, x, y))
+    han.run(plain(), data, keep=0.2, epochs=0, samples=20)
+    ((x, y),) = looked
+    places = [int(torch.nonzero((data.x_train == one).flatten(1).all(1))) for one in x]
+    assert len(set(places)) == 20 and torch.equal(data.y_train[places], y)  # so many training samples, each once
+
+
+def test_equal_weights_have_no_deviation_and_are_still_kept_or_pruned_as_asked():
+    model = plain()
+    nn.init.constant_(model[1].weight, 0.5)
+    result = han.run(model, toy(), keep={"1.weight": 0.1}, rounds=1, epochs=0, dead=False)
+    assert result.rows[-1]["layers"]["1.weight"] == 0  # at most 72, and all are equal
+
+
+def test_local_retraining_with_a_moving_batch_norm_is_refused():
+    model = convolutional()
+    model.insert(1, nn.BatchNorm2d(6))
+    with pytest.raises(SettingError, match=r"keeps the other layers as they are, and '1' would move .*: set local=False"):
+        han.run(model, toy(), local=True, dead=False)

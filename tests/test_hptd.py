@@ -51,7 +51,7 @@ def test_fine_tuning_is_plain_gradient_steps_that_fall_by_two_percent_every_500(
     model, data = plain(), toy(120)
     hptd.run(model, data, counts={}, epochs=400, batch_size=13)  # 60 samples: 5 steps an epoch
     how = told[0]
-    assert (how["momentum"], how["learning_rate"]) == (0.0, 0.005)
+    assert (how["momentum"], how["learning_rate"], how["batch_size"], how["epochs"]) == (0.0, 0.005, 13, 400)
     for step in range(2000):
         assert how["schedule"](step / 2000) == 0.98 ** (step // 500)
 

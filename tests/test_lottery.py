@@ -178,6 +178,13 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_bytes(blobs, tmp_path, mon
         lottery.run(model, blobs, **asked | {"rate": 0.3}, folder=tmp_path / "stages")
 
 
+def test_rates_are_those_that_were_asked_for(blobs):
+    asked = {"rate": 0.5, "output_rate": 0.25, "rounds": 1}
+    result = lottery.run(net(), blobs, **asked, **SMALL)
+    # Of 108 and of 63 half go, of 28 a quarter.
+    assert [int(mask.sum()) for mask in result.masks.values()] == [54, 31, 21]
+
+
 def test_the_rows_say_what_was_trained(blobs):
     found = lottery.run(net(), blobs, rounds=2, reinits=2, shuffles=1, oneshot=True, at=[2], **SMALL)
     kinds = [(row["round"], row["network"], row["draw"]) for row in found.rows]

@@ -136,7 +136,11 @@ def test_a_constant_that_zero_padding_would_change_keeps_its_outputs(padding, bi
 
 
 def test_a_constant_stays_where_there_is_no_bias_behind_it_or_a_pool_averages_zeros_in():
-    for between, last in ((nn.Identity(), False), (nn.AvgPool2d(2, padding=1), True)):
+    for between, last in (
+        (nn.Identity(), False),
+        (nn.AvgPool2d(2, padding=1), True),
+        (nn.AvgPool2d(2, divisor_override=1), True),
+    ):
         model = whole_numbers(nn.Sequential(nn.Conv2d(1, 2, 1), between, nn.Conv2d(2, 2, 1, bias=last)))
         masks = everything(model)
         masks["0.weight"][0] = False
@@ -165,6 +169,27 @@ def test_shrinking_leaves_out_what_is_dead():
     assert torch.equal(nothing(x), masked(model, {n: torch.zeros_like(m) for n, m in masks.items()})(x))
 
 
+class Twice(nn.Sequential):
+    """Looks like a chain, and computes something else."""
+
+    def forward(self, x):
+        return 2 * super().forward(x) + 1
+
+
+def test_weights_in_another_order_of_memory_are_no_others():
+    model = whole_numbers(convolutional())
+    masks = everything(model)
+    masks["0.weight"][1] = False
+    turned = copy.deepcopy(model)
+    for module in (turned[3], turned[7]):
+        weight = module.weight.detach()
+        module.weight = nn.Parameter(weight.transpose(0, 1).contiguous().transpose(0, 1))
+    (one, left), (other, right) = remove_dead(model, masks), remove_dead(turned, masks)
+    assert not turned[3].weight.is_contiguous()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 def test_what_is_no_chain_is_refused():
     linear = nn.Linear(4, 4)
     for model, why in (
@@ -176,6 +201,7 @@ def test_what_is_no_chain_is_refused():
         (nn.Sequential(nn.Linear(4, 3), nn.Flatten(), nn.Linear(6, 2)), "cannot be told"),
         (nn.Sequential(nn.Linear(4, 4), nn.MaxPool1d(2), nn.Linear(2, 2)), "no part of a chain"),
         (nn.Sequential(nn.ReLU()), "no linear layer"),
+        (Twice(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "'', Twice here, is no part of a chain"),
     ):
         with pytest.raises(ModelError, match=why):
             chain(model)

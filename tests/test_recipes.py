@@ -55,3 +55,29 @@ def test_what_there_is_no_recipe_for_is_refused():
         recipes.born("vgg")
     with pytest.raises(ModelError, match="no recipe for lenet300 on 'other': say how many epochs"):
         recipes.trained("lenet300", few("other"))
+
+
+def test_what_was_trained_from_another_start_is_not_taken(tmp_path):
+    data = few()
+    own = recipes.born("lenet300", seed=7)
+    recipes.trained("lenet300", data, epochs=1, folder=tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for other, model in ((data, own), (replace(data, x_train=data.x_train.flip(0)), None)):
+        with pytest.raises(ModelError, match="holds a network of another start, other data or another recipe"):
+            recipes.trained("lenet300", other, model=model, epochs=1, folder=tmp_path)
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-100])
+    with pytest.raises(ModelError, match=r"cannot be read .*: remove it, and the network is trained again"):
+        recipes.trained("lenet300", data, epochs=1, folder=tmp_path)
+    with pytest.raises(ModelError, match="at least one epoch; got epochs=0"):
+        recipes.trained("lenet300", data, epochs=0)
+
+
+def test_tied_weights_are_kept(tmp_path):
+    data = replace(few("mine"), x_train=samples(60), y_train=torch.arange(60) % 4)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 12), torch.nn.Linear(12, 12), torch.nn.Linear(12, 4))
+    model[2].weight = model[1].weight
+    done = recipes.trained("here:tied", data, model=model, epochs=1, folder=tmp_path)
+    read = recipes.trained("here:tied", data, model=model, epochs=1, folder=tmp_path)
+    assert equal(done, read) and read[1].weight is read[2].weight

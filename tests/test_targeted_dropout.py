@@ -293,6 +293,20 @@ def test_the_penalty_is_that_of_the_layers_that_are_pruned(few):
         assert torch.allclose(without[i].weight - with_it[i].weight, moved, rtol=0, atol=1e-6)  # float32 of numbers < 1
 
 
+def test_the_penalty_spares_what_is_exempt(few):
+    model, once = mlp((784, 8, 6, 10)), {"alpha": 0, "epochs": 1, "batch_size": 100, "learning_rate": 0.01, "levels": []}
+    without, with_it = (run(model, few, prune=0, l1=l1, exempt=["1"], **once).model for l1 in (0.0, 0.5))
+    assert [torch.equal(without[i].weight, with_it[i].weight) for i in (1, 3, 5)] == [True, False, False]
+
+
+def test_what_is_asked_for_reaches_the_training(few, monkeypatch):
+    told = []
+    monkeypatch.setattr(td, "train", lambda model, *args, **how: told.append(how) or model)
+    asked = {"epochs": 3, "batch_size": 7, "learning_rate": 0.125, "momentum": 0, "weight_decay": 0.25, "seed": 5}
+    run(mlp((784, 8, 6, 10)), few, levels=[], **asked | {"epochs": 3.0, "seed": 5.0})
+    assert {name: told[0][name] for name in asked} == asked and type(told[0]["epochs"]) is int
+
+
 def test_the_networks_own_dropout_is_set_in_training_only(few):
     with_it, without = mlp((784, 8, 6, 10), dropout=0.3), mlp((784, 8, 6, 10))
     dropped, off, plain_one = (
@@ -339,7 +353,7 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(few, tmp_pa
         ("l1", -1, "l1 must be a number from 0 on"),
         ("weight_decay", -1, "weight_decay must be a number from 0 on"),
         ("learning_rate", 0, "learning_rate must be a positive number"),
-        ("momentum", 1, "momentum must be a number"),
+        ("momentum", 1, "momentum must be below 1; got 1"),
         ("epochs", 0, "epochs must be a whole number"),
         ("batch_size", 1.5, "batch_size must be a whole number"),
         ("seed", -1, "seed must be a whole number"),

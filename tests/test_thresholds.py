@@ -164,6 +164,15 @@ def test_the_accuracy_lost_in_all_is_near_the_least_of_all_ways_to_spread_the_sa
     assert loss(found) <= min((loss(way) for way in ways if sum(way.values()) <= count), default=math.inf) + step + 1e-9
 
 
+def test_a_spread_by_sensitivity_loses_less_than_an_even_one():
+    kept = (0.02, 0.1, 0.3, 0.6)
+    sensitive = dict(zip(kept, (0.2, 0.5, 0.8, 0.89), strict=True))
+    curves = {"a": dict.fromkeys(kept, 0.9), "b": sensitive, "c": dict.fromkeys(kept, 0.9)}
+    sizes = {"a": 4000, "b": 900, "c": 50}
+    found = by.spread(scanned(curves), sizes, 0.9, 495)  # a tenth; an even spread would leave b at 0.5
+    assert found["b"] > 300 and found["a"] < 200 and sum(found.values()) == 495
+
+
 # --- dropout
 
 

@@ -121,6 +121,24 @@ def test_training_refuses_what_it_cannot_use():
         train(small(), samples(4) * float("inf"), torch.zeros(4, dtype=torch.long))
 
 
+@pytest.mark.parametrize("wrong", [{"epochs": -1}, {"epochs": 1.5}, {"steps": -3}, {"batch_size": 0}])
+def test_numbers_of_steps_that_make_no_sense_are_refused(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} must be a whole number, at least [01]; got {value}"):
+        train(mlp((4, 2)), torch.zeros(3, 4), torch.zeros(3, dtype=torch.long), **wrong)
+
+
+def test_weights_that_the_last_step_blows_up_are_not_returned():
+    x, y = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    with pytest.raises(FloatingPointError, match="the last step left weights that are NaN or Inf; lower learning_rate"):
+        train(mlp((4, 2)), x * 1e10, y, steps=1, learning_rate=1e30, momentum=0.0, schedule=constant)
+
+
+def test_no_generator_of_another_device_is_seeded(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("another device"))
+    train(mlp((4, 2), dropout=0.0), torch.zeros(3, 4), torch.zeros(3, dtype=torch.long), epochs=1)
+
+
 def test_masked_weights_stay_at_zero_whatever_moves_the_others():
     x, y = samples(40), torch.arange(40) % 4
     masks = magnitude(small(), 0.3)

@@ -105,7 +105,7 @@ def tables(out: Path) -> dict[str, Table]:
         if without:
             part.append([student, step, T, seeds, errors, *(_mean_of(cases, field) for field in ("class_errors", "shift"))])
         elif step != "teacher":
-            temperature = T if "hard" not in step else "-"
+            temperature = "-" if step == "labels" else T
             whole.append([student, f"{int(cases[0]['parameters']):,}", step, temperature, seeds, errors])
     return {"Distillation": whole, "Distillation without the threes": part}
 

@@ -43,6 +43,7 @@ RATES = {
     ],
     "lenet5": [(12, "iterative, local", LOCAL)],
 }
+SEEDS = {"lenet300": [3, 4, 5], "lenet5": [1, 2, 3]}  # others chose the settings
 L1, L2 = 1e-5, 1e-4  # with this L1 LeNet-300-100 is about as good as with the L2 of its recipe
 PENALTIES = (("l1", "l1"), ("l1", "l2"), ("l2", "l1"), ("l2", "l2"))
 PENALTY_RATES = (8, 12)
@@ -62,9 +63,14 @@ def dense(network: str, data: Data, seed: int, args: argparse.Namespace, penalty
     return stages.run("dense", lambda: Stage(han.fit(start, data, label="training with L1", **how)), start).model
 
 
+def networks(seed: int, args: argparse.Namespace) -> list[str]:
+    """Return the networks that are looked at with a seed."""
+    return [name for name in args.network if args.seeds or seed in SEEDS[name]]
+
+
 def rates(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield the runs of a seed: a name, and what makes its rows."""
-    for network in args.network:
+    for network in networks(seed, args):
         for rate, name, settings in RATES[network]:
             how = settings | ({} if args.retraining is None else {"epochs": args.retraining})
 
@@ -77,7 +83,7 @@ def rates(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str
 
 def penalties(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Likewise; one round each, so that the rows are: dense, pruned, retrained."""
-    for rate in PENALTY_RATES:
+    for rate in PENALTY_RATES if "lenet300" in networks(seed, args) else ():
         for before, after in PENALTIES:
 
             def run(rate: int = rate, before: str = before, after: str = after) -> Any:
@@ -91,7 +97,7 @@ def penalties(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple
 
 def scan(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Likewise; on the test samples, which choose nothing here."""
-    for network in args.network:
+    for network in networks(seed, args):
 
         def run(network: str = network) -> Any:
             model = dense(network, data, seed, args)
@@ -102,7 +108,7 @@ def scan(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str,
 
 def against_net_trim(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Likewise: Net-Trim and HPTD with the same counts, fine-tuned as its authors do and with Adam."""
-    for epsilon in args.epsilon:
+    for epsilon in args.epsilon if "lenet300" in networks(seed, args) else ():
         for name, how in FINE_TUNINGS.items():
             more = {} if args.retraining is None else {"epochs": args.retraining}
 
@@ -119,9 +125,15 @@ STUDIES = {"rates": rates, "penalties": penalties, "scan": scan, "hptd": against
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", choices=STUDIES, nargs="+", default=list(STUDIES))
-    parser.add_argument("--network", choices=RATES, nargs="+", default=list(RATES), help="of rates and scan")
+    parser.add_argument(
+        "--network",
+        choices=RATES,
+        nargs="+",
+        default=list(RATES),
+        help="those that are looked at; penalties and hptd are of lenet300",
+    )
     parser.add_argument("--data", default="mnist")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5], help="0 to 2 chose the settings")
+    parser.add_argument("--seeds", type=int, nargs="+", help=f"of all networks; else {SEEDS}")
     parser.add_argument("--epochs", type=int, help="of dense networks; else those of their recipes")
     parser.add_argument("--retraining", type=int, help="epochs of every retraining, in place of those above")
     parser.add_argument("--samples", type=int, default=5000, help="of the scan and of Net-Trim")
@@ -133,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     warm_up()
     for study in args.study:
         path = args.out if study == "rates" else beside(args.out, study)
-        for seed in args.seeds:
+        for seed in args.seeds or sorted({seed for of in SEEDS.values() for seed in of}):
             for case, run in STUDIES[study](data, seed, args):
                 if (case, str(seed)) in rows.done(path, "case", "seed"):
                     continue
@@ -163,8 +175,11 @@ def beside(out: Path, study: str) -> Path:
 def rates_table(path: Path) -> Table:
     """Return errors after the last retraining, and seed by seed the difference to the dense network."""
     table = [["network", "pruned", "schedule", "left", "error", "dense", "difference"]]
-    for (case,), found in grouped(path, "case").items():
-        network, rate, schedule = case.split(", ", 2)
+    cases = grouped(path, "case")
+    for network, rate, schedule in [(name, f"{rate}x", how) for name, every in RATES.items() for rate, how, _ in every]:
+        found = cases.get((f"{network}, {rate}, {schedule}",))
+        if not found:
+            continue
         first = [row for row in found if row["step"] == "dense"]
         last = list({row["seed"]: row for row in found}.values())  # the last row of each seed
         both = [numbers(group, "accuracy", -100) for group in (last, first)]

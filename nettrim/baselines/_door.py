@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 from nettrim.data import Data
 from nettrim.errors import DataError, ModelError, SettingError
 from nettrim.evaluate import evaluating
-from nettrim.masks import weights
+from nettrim.masks import LAYERS, weights
 
 
 def fits(model: nn.Module, data: Data) -> None:
@@ -38,10 +40,26 @@ def fits(model: nn.Module, data: Data) -> None:
             )
         if not x.isfinite().all():
             raise DataError(f"the {part} samples of {data.name!r} hold NaN or Inf")
-        if y.dtype != torch.int64 or y.min() < 0:
-            raise DataError(f"the {part} labels of {data.name!r} must be class numbers from 0 on, int64; got {y.dtype}")
+        if y.dtype != torch.int64 or y.ndim != 1 or y.min() < 0:
+            raise DataError(
+                f"the {part} labels of {data.name!r} must be class numbers from 0 on, int64 of shape ({len(x)},); "
+                f"got {y.dtype} of shape {tuple(y.shape)}, the least {y.min()}"
+            )
+    if data.x_train.shape[1:] != data.x_test.shape[1:]:
+        raise DataError(
+            f"the training and test samples of {data.name!r} must have one shape; got {tuple(data.x_train.shape[1:])} and "
+            f"{tuple(data.x_test.shape[1:])}"
+        )
+    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        if isinstance(module, LAYERS) and "weight" not in module._parameters:
+            raise ModelError(
+                f"the weight of {name!r} is computed from other parameters (weight normalization, say), so none of it can "
+                "be held at 0: make it a plain one first (torch.nn.utils.parametrize.remove_parametrizations)"
+            )
     if not isinstance(model, nn.Module) or not weights(model):
         raise ModelError(f"a baseline needs a model with linear layers or convolutions; got {type(model).__name__}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ModelError("no parameter of the model requires a gradient, so nothing can be trained: call requires_grad_()")
     for name, value in model.state_dict().items():
         if value.is_floating_point() and (value.dtype != data.x_train.dtype or value.device != data.x_train.device):
             raise ModelError(
@@ -57,8 +75,10 @@ def fits(model: nn.Module, data: Data) -> None:
     try:
         with evaluating(model):
             logits = model(data.x_test[:2])
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         raise ModelError(f"the model does not take samples of shape {tuple(data.x_test.shape[1:])}: {error}") from error
+    if not isinstance(logits, torch.Tensor):
+        raise ModelError(f"the model must give a tensor of logits; it gives a {type(logits).__name__}")
     classes = int(max(data.y_train.max(), data.y_test.max())) + 1
     if logits.ndim != 2 or logits.shape[1] < classes:
         raise ModelError(f"the model must give logits (n, {classes}) or more of them; it gives {tuple(logits.shape)}")
@@ -142,7 +162,8 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int
     SettingError
         If it is no such number.
     """
-    if not _number(value) or value != int(value) or value < least or (most is not None and value > most):
+    top = math.inf if most is None else most
+    if not _number(value) or not math.isfinite(value) or value != int(value) or not least <= value <= top:
         upto = "" if most is None else f" and at most {most}"
         raise SettingError(f"{name} must be a whole number, at least {least}{upto}; got {value!r}")
     return int(value)
@@ -170,10 +191,10 @@ def choice(name: str, value: Any, among: Any) -> Any:
     SettingError
         If it is none of them.
     """
-    if value not in among:
+    if not any(value is one or (isinstance(value, str) and value == one) for one in among):
         raise SettingError(f"{name} must be one of {', '.join(map(repr, among))}; got {value!r}")
     return value
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # NaN is unlike itself
+    return isinstance(value, Real) and not isinstance(value, bool) and value == value  # NaN is unlike itself

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nettrim.data import Data
 from nettrim.errors import ModelError
 from nettrim.fingerprint import fingerprint
-from nettrim.masks import Masks
+from nettrim.masks import Masks, weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,4 +119,6 @@ def _read(path: Path, like: nn.Module) -> Stage:
             tensors[kind][name] = file.get_tensor(key)
     model = copy.deepcopy(like)
     model.load_state_dict(tensors["model"])
-    return Stage(model.eval(), tensors["mask"], facts)
+    found = weights(model)  # in their order, which files do not keep, and on their device
+    masks = {name: tensors["mask"][name].to(weight.device) for name, weight in found.items() if name in tensors["mask"]}
+    return Stage(model.eval(), masks, facts)

@@ -92,7 +92,7 @@ def run(
     """
     settings = settings_of(locals())
     _door.fits(model, data)
-    _check(model, settings)
+    settings |= _checked(model, settings)
     stages = Stages(folder, model, data, {"method": "hptd"} | settings)
     rows = [_row("dense", model, everything(model), data)]
     if counts is None:
@@ -156,8 +156,8 @@ def _row(step: str, model: nn.Module, masks: Masks, data: Data) -> dict[str, Any
     return row(step, model, masks, data, layers=counts_of(masks))
 
 
-def _check(model: nn.Module, settings: Mapping[str, Any]) -> None:
-    """Refuse what cannot be done before any of it is."""
+def _checked(model: nn.Module, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse what cannot be done before any of it is, and return the whole numbers as such."""
     if settings["counts"] is not None:
         found = weights(model)
         if not isinstance(settings["counts"], Mapping):
@@ -169,9 +169,9 @@ def _check(model: nn.Module, settings: Mapping[str, Any]) -> None:
     epsilon = settings["epsilon"]
     for name, value in epsilon.items() if isinstance(epsilon, Mapping) else [("epsilon", epsilon)]:
         _door.positive(f"epsilon of {name!r}" if isinstance(epsilon, Mapping) else name, value, zero=True)
-    for name in ("n_samples", "batch_size"):
-        _door.whole(name, settings[name])
-    _door.whole("epochs", settings["epochs"], least=0)
+    least = {"n_samples": 1, "batch_size": 1, "epochs": 0, "seed": 0}
+    numbers = {name: _door.whole(name, settings[name], value) for name, value in least.items()}
     _door.positive("learning_rate", settings["learning_rate"])
     if settings["momentum"] is not None and _door.fraction("momentum", settings["momentum"], closed=True) == 1:
         raise SettingError("momentum must be below 1, or None for Adam; got 1")
+    return numbers

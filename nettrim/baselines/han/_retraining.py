@@ -44,7 +44,8 @@ def with_dropout(model: nn.Module, masks: Masks, original: nn.Module | None = No
     Parameters
     ----------
     model : torch.nn.Module
-        Left unchanged. The layer before a dropout is the last linear layer or convolution that the model holds before it.
+        Left unchanged. The layer before a dropout is the last linear layer or convolution that the model holds before it; a
+        dropout that stands in two places has one ratio, that of the first.
     masks : dict
         Which of its weights are kept.
     original : torch.nn.Module, optional

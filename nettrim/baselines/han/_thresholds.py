@@ -78,7 +78,7 @@ def limits(model: nn.Module, quality: Mapping[str, float], among: Masks | None =
     Returns
     -------
     dict
-        Name to the least magnitude that stays.
+        Name to the least magnitude that stays. Where the weights are all equal q is that magnitude itself.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def limits(model: nn.Module, quality: Mapping[str, float], among: Masks | None =
         If there is no such layer, or a q is negative or no number.
     """
     std = deviations(model, among)
-    return {name: q * std[name] for name, q in named("quality", quality, weights(model), quality_parameter).items()}
+    return {name: q * (std[name] or 1.0) for name, q in named("quality", quality, weights(model), quality_parameter).items()}
 
 
 def deviations(model: nn.Module, among: Masks | None = None) -> dict[str, float]:

@@ -16,8 +16,8 @@ What is as the paper has it, what is as its authors' code (github.com/for-ai/TD)
 - The layer of the logits is exempt, as in the code; its ResNets spare the first convolution too (``exempt`` names layers).
 - Candidates are counted as ``floor(gamma n)`` of each, also where magnitudes are equal; the code takes those below a
   threshold. In evaluation mode a layer is whole; the code's convolutions have all candidates at 0 then.
-- SGD with momentum, as in the code, but its step size rises over the first fifth of the training and falls to 0 on a line
-  (``nettrim.train``). The ramp ends after ``ramp_until`` of the training; the code's, after 40,000 steps.
+- SGD with momentum, as in the code, but Nesterov's, and its step size rises over the first fifth of the training and falls
+  to 0 on a line (``nettrim.train``). The ramp ends after ``ramp_until`` of the training; the code's, after 40,000 steps.
 - The l1 penalty is ``l1`` times the sum of the magnitudes in the layers that are pruned.
 - Networks and data are ours: LeNet-300-100 on MNIST.
 
@@ -122,7 +122,7 @@ def run(
     exempt : sequence of str, optional
         Names of layers that are neither targeted nor pruned; by default the last one, which gives the logits.
     epochs, batch_size, learning_rate, momentum, weight_decay : optional
-        Of the training (``nettrim.train``).
+        Of the training (``nettrim.train``): SGD with Nesterov's momentum, in [0, 1).
     seed : int, optional
         Seed of the order of the samples and of all that is dropped.
     folder : path-like, optional
@@ -144,7 +144,7 @@ def run(
         If the data are no such data.
     """
     settings = settings_of(locals())
-    _check(settings)
+    settings |= _checked(settings)
     _door.fits(model, data)
     aimed_at(model, exempt)
     if dropout and not any(isinstance(module, _DROPOUTS) for module in model.modules()):
@@ -161,7 +161,8 @@ def run(
     return Baseline("targeted_dropout", made, kept, tuple(rows), settings)
 
 
-def _check(settings: dict[str, Any]) -> None:
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what cannot be asked, and return the whole numbers as such."""
     _door.choice("targets", settings["targets"], ("weights", "units"))
     for name in ("gamma", "alpha", "ramp_until"):
         _door.fraction(name, settings[name], closed=True)
@@ -181,10 +182,10 @@ def _check(settings: dict[str, Any]) -> None:
     for name in ("l1", "weight_decay"):
         _door.positive(name, settings[name], zero=True)
     _door.positive("learning_rate", settings["learning_rate"])
-    _door.fraction("momentum", settings["momentum"])
-    for name in ("epochs", "batch_size"):
-        _door.whole(name, settings[name])
-    _door.whole("seed", settings["seed"], 0)
+    if _door.fraction("momentum", settings["momentum"], closed=True) == 1:
+        raise SettingError("momentum must be below 1; got 1")
+    least = {"epochs": 1, "batch_size": 1, "seed": 0}
+    return {name: _door.whole(name, settings[name], value) for name, value in least.items()}
 
 
 def _trained(model: nn.Module, data: Data, settings: dict[str, Any]) -> nn.Module:

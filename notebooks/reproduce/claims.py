@@ -1,0 +1,293 @@
+"""Every claim of the papers beside what was found here: the rows of REPRODUCTION.md, computed from committed rows.
+
+A verdict follows from the rows by the condition that stands here beside the claim: reproduced, partly, not, or open where
+there are no rows yet. ``python notebooks/figures.py --claims`` writes the page.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.baselines import lottery
+from benchmarks.baselines._tables import grouped, markdown, mean, numbers, percent
+from reproduce import ROOT, spirals
+from reproduce.figure import RESULTS, Figure
+
+PAGE = ROOT / "REPRODUCTION.md"
+OPEN = "open"
+
+
+class Found(NamedTuple):
+    """What was found: in words and numbers, and whether it is what the paper says (None: in part)."""
+
+    text: str
+    same: bool | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of a paper.
+
+    Attributes
+    ----------
+    source, claim, published : str
+        Where it stands, what it says, and its numbers.
+    command : str
+        What makes the rows.
+    minutes : int
+        On two cores.
+    files : tuple of pathlib.Path
+        The rows; while one is missing the claim is open.
+    found : callable
+        Computes from them what was found here.
+    where : str
+        The notebook or page that shows it.
+    """
+
+    source: str
+    claim: str
+    published: str
+    command: str
+    minutes: int
+    files: tuple[Path, ...]
+    found: Callable[[], Found]
+    where: str = ""
+
+    def cells(self) -> list[str]:
+        """Return the row of the table."""
+        made = all(path.exists() for path in self.files)
+        found = self.found() if made else Found("", None)
+        verdict = {True: "reproduced", False: "not reproduced", None: "in part"}[found.same] if made else OPEN
+        return [
+            self.source,
+            self.claim,
+            self.published,
+            found.text,
+            verdict,
+            self.where,
+            f"`{self.command}`",
+            str(self.minutes),
+        ]
+
+
+def page() -> str:
+    """Return the page."""
+    head = ["source", "claim", "published", "here", "verdict", "shown in", "made by", "minutes"]
+    return f"""# Reproduction
+
+Each claim of the papers whose settings are known, beside what was found here; `python notebooks/figures.py --claims`
+computes this page from the committed rows, and a test holds it to them. In parentheses are standard errors, in brackets the
+least and the largest. An open claim has no rows yet. Minutes are of two cores.
+
+## Net-Trim
+
+{markdown([head, *(claim.cells() for claim in NET_TRIM)])}
+
+## Other systems
+
+{markdown([head, *(claim.cells() for claim in OTHERS)])}
+"""
+
+
+# --- Net-Trim ---
+
+
+def span(values: Sequence[float], digits: int = 0) -> str:
+    """Return the median, and the least and the largest in brackets."""
+    least, middle, most = (f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle} [{least}, {most}]"
+
+
+def spiral_run(run: str, removed: float, apart: float) -> Found:
+    """Judge a run: as much of layer 2 is removed by every network; in part if the discrepancy is larger than published."""
+    rows = [row for row in spirals.RUNS.read() if row["run"] == run]
+    cut = [100 - 100 * int(row["after_2"]) / int(row["before_2"]) for row in rows]
+    error = numbers(rows, "discrepancy")
+    text = f"{span(cut, 1)} % of layer 2 at a discrepancy of {span(error, 3)}; every layer certified"
+    enough = min(cut) >= removed and all(row["solved"] == "True" for row in rows)
+    return Found(text, (True if max(error) <= apart else None) if enough else False)
+
+
+def of_figure(figure: Figure) -> tuple[Path, ...]:
+    """Return the file of a figure's rows."""
+    return (figure.path(),)
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """Return the rows of a study."""
+    with (RESULTS / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def theorems() -> Found:
+    """Judge the bounds: they hold in all trims."""
+    right = [row for row in read("tightness.csv") if not row["source"].startswith("WRONG")]
+    held = sum(row["holds"] == "True" for row in right)
+    return Found(f"{held} of {len(right)} statements about 120 trims hold", held == len(right))
+
+
+def theorem3() -> Found:
+    """Judge the promise: no row of Gaussian inputs is recovered more seldom than promised."""
+    rows = [row for row in read("recovery_theorem3.csv") if row["ensemble"] == "gaussian"]
+    kept = sum(row["consistent"] == "True" for row in rows)
+    least = min(int(row["recovered"]) / int(row["trials"]) for row in rows)
+    return Found(f"kept in {kept} of {len(rows)} rows; recovered in at least {least:.1%} of the draws", kept == len(rows))
+
+
+def constant() -> Found:
+    """Judge the law: one constant within a tenth would be the law, within a half it is so in part."""
+    rows = [row for row in read("recovery_constant.csv") if row["ensemble"] == "gaussian" and row["N"] == "all"]
+    rows = rows or [row for row in read("recovery_constant.csv") if row["ensemble"] == "gaussian"]
+    worst = max(numbers(rows, "misfit"))
+    values = ", ".join(f"{float(row['c']):.2f} ({float(row['share']):.0%})" for row in rows)
+    return Found(f"c = {values}; off by up to {worst:.0%}", True if worst <= 0.1 else None if worst <= 0.5 else False)
+
+
+NET_TRIM = (
+    Claim(
+        "NIPS 2017, Figure 1, run 1",
+        "more than 93 % of the links between the hidden layers of a spiral classifier are removed",
+        "93.3 % at 0.046",
+        "python notebooks/figures.py spirals_runs",
+        spirals.RUNS.minutes,
+        of_figure(spirals.RUNS),
+        lambda: spiral_run("1", 93, 0.046),
+        "01_spirals",
+    ),
+    Claim(
+        "NIPS 2017, Figure 1, run 2",
+        "after training with dropout and l1 too",
+        "85.8 % at 0.0183",
+        "python notebooks/figures.py spirals_runs",
+        spirals.RUNS.minutes,
+        of_figure(spirals.RUNS),
+        lambda: spiral_run("2", 85.8, 0.0183),
+        "01_spirals",
+    ),
+    Claim(
+        "NIPS 2017, Theorems 1 and 2",
+        "the error of the output is bounded by the errors of the layers",
+        "proved",
+        "python -m benchmarks.tightness",
+        40,
+        (RESULTS / "tightness.csv",),
+        theorems,
+        "02_theory",
+    ),
+    Claim(
+        "NIPS 2017, Theorem 3",
+        "s-sparse weights are the only optimum on (11 s + 7) mu log N Gaussian samples, with a probability that is promised",
+        "proved",
+        "python -m benchmarks.phase_transition --n-jobs 2",
+        20,
+        (RESULTS / "recovery_theorem3.csv",),
+        theorem3,
+        "02_theory",
+    ),
+    Claim(
+        "SIAM J. Math. Data Sci. 2020, abstract",
+        "O(s log(N / s)) samples are enough",
+        "no constant",
+        "python -m benchmarks.phase_transition --n-jobs 2",
+        20,
+        (RESULTS / "recovery_constant.csv",),
+        constant,
+        "02_theory",
+    ),
+)
+
+
+# --- other systems ---
+
+
+def tickets(number: str) -> Found:
+    """Judge a level: on every seed the ticket stops earlier than the re-initialized control, and ends more accurate."""
+    found = lottery.by_seed(RESULTS / "baseline_lottery.csv")
+    ticket, again = (found["mnist", "6000", "layer", number, network] for network in ("ticket", "reinit"))
+    stops, ends = (
+        [mean([factor * v for v in of[field]], digits) for of in (ticket, again)] for field, factor, digits in FIELDS
+    )
+    text = f"stops at {stops[0]} against {stops[1]}, ends at {ends[0]} % against {ends[1]} %"
+    ahead = [a < b for a, b in zip(ticket["early_stop"], again["early_stop"], strict=True)]
+    ahead += [a > b for a, b in zip(ticket["accuracy"], again["accuracy"], strict=True)]
+    return Found(text, all(ahead) or (None if any(ahead) else False))
+
+
+FIELDS = (("early_stop", 1, 0), ("accuracy", 100, 2))
+
+
+def deep_compression() -> Found:
+    """Judge: at least as small, and no more than 0.1 points worse."""
+    of = {key[-1]: rows for key, rows in grouped(RESULTS / "baseline_deep_compression.csv", "network", "step").items()}
+    dense, coded = (statistics.fmean(numbers(of[step], "bytes")) for step in ("dense", "coded"))
+    worse = 100 * (statistics.fmean(numbers(of["dense"], "accuracy")) - statistics.fmean(numbers(of["coded"], "accuracy")))
+    text = f"{dense / coded:.1f}x on disk, all counted; accuracy {percent(of['dense'])} before, {percent(of['coded'])} after"
+    return Found(text, (True if worse <= 0.1 else None) if dense / coded >= 40 else False)
+
+
+def binary() -> Found:
+    """Judge: an error near the published one, of a far larger network trained far longer, would be the claim."""
+    rows = grouped(RESULTS / "baseline_binarize.csv", "variant")["binary",]
+    error = [100 - value for value in numbers(rows, "accuracy", 100)]
+    text = f"{mean(error)} % with 784-512-512-10 in {rows[0]['epochs']} epochs"
+    return Found(text, True if statistics.fmean(error) <= 1 else None if statistics.fmean(error) <= 3 else False)
+
+
+def study(name: str, *parts: str) -> tuple[Path, ...]:
+    """Return the files of a study of the baselines."""
+    return tuple(RESULTS / f"baseline_{name}{part}.csv" for part in ("", *parts))
+
+
+def by_baseline(name: str) -> str:
+    """Return the command of a study of the baselines."""
+    return f"python -m benchmarks.baselines {name} --networks FOLDER"
+
+
+BASELINES = "benchmarks/baselines"
+OTHERS = (
+    Claim(
+        "Frankle, Carbin 2019",
+        "at 21 % of the weights of LeNet-300-100 the ticket learns faster than its re-initialized masks, and better",
+        "2.51 times faster, 0.5 points",
+        by_baseline("lottery"),
+        60,
+        study("lottery"),
+        lambda: tickets("7"),
+        BASELINES,
+    ),
+    Claim(
+        "Frankle, Carbin 2019",
+        "the same at 7 %",
+        "the gap grows",
+        by_baseline("lottery"),
+        60,
+        study("lottery"),
+        lambda: tickets("12"),
+        BASELINES,
+    ),
+    Claim(
+        "Han, Mao, Dally 2016",
+        "LeNet-300-100 is 40 times smaller without loss",
+        "40x, error 1.64 % to 1.58 %",
+        by_baseline("deep_compression"),
+        25,
+        study("deep_compression"),
+        deep_compression,
+        BASELINES,
+    ),
+    Claim(
+        "Courbariaux, Hubara et al. 2016",
+        "binary weights and activations classify MNIST",
+        "0.96 % error",
+        by_baseline("binarize"),
+        30,
+        study("binarize"),
+        binary,
+        BASELINES,
+    ),
+)
