@@ -1,5 +1,7 @@
 """Training images flipped and moved at random: the usual augmentation of small photographs and of digits."""
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
@@ -27,8 +29,10 @@ def augmented(images: Tensor, generator: torch.Generator, *, shift: int = 4, fli
     Raises
     ------
     ValueError
-        If these are no images of more than ``shift`` pixels in height and width.
+        If these are no images of more than ``shift`` pixels in height and width, or ``shift`` is no number of pixels.
     """
+    if not isinstance(shift, Integral) or shift < 0:
+        raise ValueError(f"shift must be a whole number of pixels, at least 0; got {shift!r}")
     if images.ndim != 4 or min(images.shape[2:]) <= shift:
         raise ValueError(
             f"augmenting takes images (n, channels, height, width) of more than {shift} pixels in height and width; got "

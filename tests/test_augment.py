@@ -47,3 +47,7 @@ def test_augmenting_takes_images_larger_than_the_shift():
     for wrong in (torch.zeros(3, 4), images(2, size=(4, 9)), images(2, size=(9, 4))):
         with pytest.raises(ValueError, match=r"takes images \(n, channels, height, width\) of more than 4 pixels"):
             augmented(wrong, torch.Generator())
+    for wrong in (-1, 1.5, "2"):
+        with pytest.raises(ValueError, match="shift must be a whole number of pixels, at least 0; got"):
+            augmented(images(2), torch.Generator(), shift=wrong)
+    assert torch.equal(augmented(images(2), torch.Generator(), shift=np.int64(0), flip=False), images(2))

@@ -177,6 +177,11 @@ def test_a_network_becomes_binary_layer_by_layer():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_there_is_a_sign_between_two_layers_also_where_no_relu_was():
+    kinds = [type(part) for part in binarized(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))]
+    assert kinds == [Signed, BinaryLinear, nn.BatchNorm1d, Sign, BinaryLinear, nn.BatchNorm1d]
+
+
 def test_the_first_layer_takes_minus_one_to_one_and_signs():
     model = binary_mlp((3, 2, 2)).eval()
     seen = []
@@ -293,11 +298,36 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bytes(digits, tmp_path, monke
         ({"epochs": 0}, "epochs must be"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"learning_rate": -1}, "learning_rate must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"seed": 1.5}, "seed must be"),
+        ({"batch_size": 1}, "batch_size must leave no batch of one sample"),
+        ({"batch_size": 1999}, "of 2000 training samples batches of 1999 leave one: choose another size"),
     ],
 )
 def test_bad_settings_are_refused_by_name(wrong, says, digits):
     with pytest.raises(SettingError, match=says):
         binarize.run(mlp((784, 5, 10)), digits, **wrong)
+
+
+def test_whole_numbers_that_come_as_floats_are_as_good(digits):
+    model, asked = mlp((784, 5, 10)), {"epochs": 1, "batch_size": 1000, "seed": 2}
+    found, same_ = (binarize.run(model, digits, **told) for told in (asked, {name: float(n) for name, n in asked.items()}))
+    assert found.rows == same_.rows and all(type(same_.settings[name]) is int for name in asked)
+
+
+def test_a_float64_network_is_trained_in_float64(digits):
+    data = Data("double", digits.x_train.double(), digits.y_train, digits.x_test.double(), digits.y_test)
+    for model, told in ((mlp((784, 16, 10)), {}), (lenet5(), {"activations": "relu", "weights": "real"})):
+        few = Data("few", data.x_train[:100], data.y_train[:100], data.x_test[:50], data.y_test[:50])
+        result = binarize.run(model.double(), few, epochs=1, batch_size=50, **told)
+        floating = [value.dtype for value in result.model.state_dict().values() if value.is_floating_point()]
+        assert set(floating) == {torch.float64} and len(floating) > 8
+        assert result.rows[-1]["loss"] != result.rows[0]["loss"]
+
+
+def test_normalizations_are_on_the_device_of_their_layer():
+    for model in (small(), lenet5()):
+        assert all(value.device.type == "meta" for value in binarized(model.to("meta")).state_dict().values())
 
 
 def test_samples_outside_of_zero_to_one_are_refused(digits):

@@ -3,9 +3,11 @@
 import copy
 import json
 import math
+from statistics import NormalDist
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import rows
 from benchmarks.baselines import deep_compression as study
@@ -20,7 +22,7 @@ from nettrim.baselines.deep_compression import (
 )
 from nettrim.data import Data, mnist5k
 from nettrim.errors import ModelError, SettingError
-from nettrim.masks import largest, magnitude, threshold, weights
+from nettrim.masks import magnitude, threshold, weights
 from nettrim.models import lenet300, mlp
 from nettrim.train import train
 from tests.networks import samples, small
@@ -132,6 +134,10 @@ def test_bad_settings_are_refused_by_name_before_any_work(setting, value, match,
 def test_a_model_that_does_not_fit_the_data_is_refused():
     with pytest.raises(ModelError, match="does not take samples"):
         run(lenet300(), toy())
+    with pytest.raises(ModelError, match="does not take samples"):
+        prune(lenet300(), toy())
+    with pytest.raises(ModelError, match="needs a model with linear layers or convolutions"):
+        prune(nn.Sequential(nn.Flatten()), toy())
 
 
 def test_fractions_fall_to_their_end_and_dropout_by_the_root_of_what_is_left(monkeypatch):
@@ -150,16 +156,28 @@ def test_fractions_fall_to_their_end_and_dropout_by_the_root_of_what_is_left(mon
         assert all(not (stage.masks[name] & ~earlier.masks[name]).any() for name in stage.masks)
 
 
-def test_a_fraction_is_a_threshold_of_quality_times_deviation():
-    model = small()
-    masks = largest(model, {name: weight.numel() // 3 for name, weight in weights(model).items()})
-    limits = {}
-    for name, weight in weights(model).items():
-        kept, gone = (weight[mask].abs().detach().double().numpy() for mask in (masks[name], ~masks[name]))
-        deviation = float(weight.detach().std())
-        quality = (kept.min() + gone.max()) / 2 / deviation
-        limits[name] = quality * deviation
-    assert all(torch.equal(mask, masks[name]) for name, mask in threshold(model, limits).items())
+def test_whole_channels_are_dropped_less_too(monkeypatch):
+    model = nn.Sequential(
+        nn.Unflatten(1, (1, 3)), nn.Conv2d(1, 6, 2), nn.Dropout2d(0.5), nn.Flatten(), nn.Dropout(0.4), nn.Linear(36, 4)
+    )
+    seen = []
+    monkeypatch.setattr(_pruned, "train", lambda network, *_, **__: seen.append([network[2].p, network[4].p]) or network)
+    prune(model, toy(), keep=0.25, rounds=1)
+    assert seen == [[pytest.approx(0.5 * 0.5), pytest.approx(0.4 * 0.5)]]
+
+
+def test_a_fraction_is_a_threshold_of_quality_times_deviation(monkeypatch):
+    model, data = nn.Sequential(nn.Flatten(), nn.Linear(12, 2000), nn.ReLU(), nn.Linear(2000, 10)), toy()
+    for weight, size in zip(weights(model).values(), (0.2, 3.0), strict=True):
+        nn.init.normal_(weight, std=size, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(_pruned, "train", lambda network, *_, **__: network)
+    (stage,) = prune(model, data, keep=[0.3, 0.1], rounds=1)
+    # Of normal weights the part p is beyond q deviations, with q the normal distribution's; that of 24,000 and 20,000 draws
+    # is p to 5 sqrt(p (1 - p) / 20,000) < 0.017, and a few thousandths from the deviation. Mean |w| would leave 0.11 more.
+    qualities = [NormalDist().inv_cdf(1 - part / 2) for part in (0.3, 0.1)]
+    limits = {name: q * float(w.detach().std()) for (name, w), q in zip(weights(model).items(), qualities, strict=True)}
+    for name, mask in threshold(model, limits).items():
+        assert (mask != stage.masks[name]).float().mean() < 0.02
 
 
 def test_the_study_goes_on_from_its_rows_and_tells_the_files_on_disk(tmp_path, monkeypatch, capsys):

@@ -96,6 +96,12 @@ def test_at_high_temperature_it_matches_logits():
     assert errors[1] == pytest.approx(errors[0] / 10, rel=0.1) and errors[2] == pytest.approx(errors[0] / 100, rel=0.1)
 
 
+def test_no_gradient_goes_to_the_teacher():
+    z, v, y = (each.requires_grad_() if each.is_floating_point() else each for each in draws(5))
+    distillation_loss(z, v, y, 2.0, 0.9).backward()
+    assert z.grad.abs().sum() > 0 and v.grad is None
+
+
 def test_losses_that_cannot_be_are_refused():
     z, v, y = draws(4)
     for temperature, alpha in ((0.0, 0.5), (-1.0, 0.5), (float("inf"), 0.5), (2.0, 1.1), (2.0, -0.1), (float("nan"), 0.5)):
@@ -256,11 +262,24 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bytes(digits, tiny, tmp_path
         {"jitter": 28},
         {"without": -3},
         {"control": "no"},
+        {"seed": -1},
+        {"seed": 1.5},
     ],
 )
 def test_bad_settings_are_refused_by_name(digits, wrong):
     with pytest.raises(SettingError, match=next(iter(wrong))):
         method.run(mlp((784, 9, 10)), digits, **wrong)
+
+
+class Narrow(nn.Module):
+    """Its logits come from a layer that is not the last one it holds, and the last is narrower."""
+
+    def __init__(self):
+        super().__init__()
+        self.gives, self.beside = nn.Linear(784, 10), nn.Linear(784, 2)
+
+    def forward(self, x):
+        return self.gives(x.flatten(1)) + 0 * self.beside(x.flatten(1)).sum()
 
 
 def test_teachers_and_students_that_do_not_fit_are_refused(digits):
@@ -274,6 +293,10 @@ def test_teachers_and_students_that_do_not_fit_are_refused(digits):
         method.run(nn.Sequential(nn.Flatten(), nn.Linear(784, 10, bias=False)), digits, without=3)
     with pytest.raises(ModelError, match="must give its logits"):
         method.run(nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.ReLU()), digits, without=3)
+    with pytest.raises(
+        ModelError, match="of class 3, the last linear layer of the student must give its logits; it has 2 out"
+    ):
+        method.run(Narrow(), digits, without=3)
     with pytest.raises(DataError, match="need samples of class 11"):
         method.run(mlp((784, 9, 12)), digits, without=11)
 

@@ -103,9 +103,3 @@ def test_counts_are_the_formulas():
     assert multiply_adds(lenet300(), torch.zeros(1, 1, 28, 28)) == 266_200
     # 24^2 and 8^2 positions of the convolutions of LeNet-5
     assert multiply_adds(lenet5(), torch.zeros(1, 1, 28, 28)) == 500 * 576 + 25_000 * 64 + 400_000 + 5_000
-
-
-def same(a, b):
-    return a.rows == b.rows and all(
-        torch.equal(x, y) for x, y in zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True)
-    )

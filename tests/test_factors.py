@@ -96,9 +96,13 @@ def test_inputs_that_are_always_zero_do_no_harm():
 
 
 def test_truncations_that_are_none_are_refused():
-    for rank in (0, 4):
-        with pytest.raises(SettingError, match="no truncation of rank"):
+    for rank in (0, 4, 1.5, "2"):
+        with pytest.raises(SettingError, match="rank must be a whole number, at least 1 and at most 3; got"):
             truncated(normal(3, 5), rank)
+    for wrong in (np.full((3, 3), np.nan), np.ones(3), np.ones((3, 0))):
+        for of in (lambda W: truncated(W, 1), spectrum):
+            with pytest.raises(SettingError, match=r"a truncation takes a finite matrix \(n_out, n_in\); got shape"):
+                of(wrong)
     for gram in (np.eye(4), np.triu(np.ones((5, 5)))):
         with pytest.raises(SettingError, match=r"is symmetric \(5, 5\)"):
             truncated(normal(3, 5), 1, gram)
@@ -153,12 +157,33 @@ def test_tucker_is_no_worse_than_tensorly():
 
 
 def test_kernels_and_ranks_that_are_none_are_refused():
-    for kernel, ranks in ((normal(3, 4), (1, 1)), (np.full((2, 2, 1, 1), np.inf), (1, 1))):
+    for kernel in (normal(3, 4), np.full((2, 2, 1, 1), np.inf), np.ones((3, 0, 1, 1))):
         with pytest.raises(SettingError, match="a kernel is finite"):
-            tucker2(kernel, ranks)
-    for ranks in ((0, 1), (5, 1), (1, 0), (1, 4)):
-        with pytest.raises(SettingError, match="no Tucker ranks"):
-            tucker2(normal(3, 4, 2, 2), ranks)
+            tucker2(kernel, (1, 1))
+    K = normal(3, 4, 2, 2)
+    for ranks, says in (
+        ((0, 1), "R3.* at most 4; got 0"),
+        ((5, 1), "R3.* at most 4; got 5"),
+        ((1.5, 1), "R3"),
+        ((1, 0), "R4"),
+    ):
+        with pytest.raises(SettingError, match=says):
+            tucker2(K, ranks)
+    with pytest.raises(SettingError, match=r"R4, the rank of the outputs, must be a whole number, .* at most 3; got 4"):
+        tucker2(K, (1, 4))
+    for ranks in (2, (1, 2, 3), "12"):
+        with pytest.raises(SettingError, match="ranks must be two"):
+            tucker2(K, ranks)
+    for more in ({"sweeps": -1}, {"tol": -1.0}):
+        with pytest.raises(SettingError, match=next(iter(more))):
+            tucker2(K, (1, 1), **more)
+
+
+def test_ranks_that_come_as_floats_are_as_good():
+    K = normal(4, 3, 2, 2)
+    assert tucker2(K, (2.0, 3.0)).errors == tucker2(K, (2, 3)).errors
+    assert truncated(K[:, :, 0, 0], 2.0).error == truncated(K[:, :, 0, 0], 2).error
+    assert cp(K, 2.0, sweeps=5.0).error == cp(K, 2, sweeps=5).error
 
 
 # --- CP
@@ -225,8 +250,9 @@ def test_cp_comes_from_its_seed_and_refuses_what_is_none():
     a, b, other = (cp(K, 6, sweeps=20, seed=seed) for seed in (0, 0, 1))
     assert np.array_equal(a.kernel(), b.kernel()) and not np.array_equal(a.kernel(), other.kernel())
     assert cp(np.zeros((2, 3, 2, 2)), 2).error == 0.0
-    for wrong in ({"rank": 0}, {"sweeps": 0}, {"starts": 0}, {"ridge": -1.0}, {"tol": -1.0}):
-        with pytest.raises(SettingError, match="cp needs rank, sweeps and starts"):
+    for wrong in ({"rank": 0}, {"rank": 1.5}, {"sweeps": 0}, {"starts": 0}, {"ridge": -1.0}, {"tol": -1.0}, {"seed": -1}):
+        with pytest.raises(SettingError, match=f"^{next(iter(wrong))} must be"):
             cp(K, **({"rank": 1} | wrong))
-    with pytest.raises(SettingError, match="finite tensor"):
-        cp(np.full((2, 2), np.nan), 1)
+    for none in (np.full((2, 2), np.nan), np.ones(3), np.ones((3, 0))):
+        with pytest.raises(SettingError, match="cp takes a finite tensor of two axes or more, none empty"):
+            cp(none, 1)

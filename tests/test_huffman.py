@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,11 +16,6 @@ from nettrim.baselines.deep_compression import (
 )
 from nettrim.baselines.deep_compression._huffman import decode, encode
 from nettrim.errors import ModelError
-
-
-def bits(model):
-    return {name: value.contiguous().reshape(-1).view(torch.uint8).tolist() for name, value in model.state_dict().items()}
-
 
 # --- Huffman
 

@@ -34,12 +34,6 @@ def off(a, b):
     return float((a - b).detach().abs().max())
 
 
-def convolution(dtype, kernel=(3, 4), **how):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return nn.Conv2d(4, 6, kernel, dtype=dtype, **how), torch.randn(2, 4, 11, 12, dtype=dtype)
-
-
 # --- ranks
 
 
@@ -169,7 +163,8 @@ def test_full_rank_equals_the_network():
     assert off(result.model(data.x_test), model(data.x_test)) < 1e-12
     alone = low_rank.run(model, data, rule="ratio", amount=1.0, epochs=0)
     assert [row["step"] for row in alone.rows] == ["dense", *["left alone"] * 5, "all factored"]
-    assert "20 weights at rank" not in alone.rows[1]["how"] and "no fewer than 108" in alone.rows[1]["how"]
+    # the first layer, at full rank of both sides: all of its 6 2 3 3 weights are in the core
+    assert alone.rows[1]["how"] == "left alone: 108 weights at rank 2 and 6 are no fewer than 108"
 
 
 def test_responses_are_nearer_where_they_are_what_is_approximated():
@@ -240,6 +235,9 @@ def test_a_model_that_is_one_layer_is_replaced_itself():
         ({"ranks": {"2": 3}}, "whole numbers from 1 to"),
         ({"ranks": {"8": True}}, "whole numbers from 1 to"),
         ({"smaller_only": 1}, "smaller_only is true or false"),
+        ({"ranks": {"8": [3, 4]}}, "whole numbers from 1 to"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seed": "x"}, "seed must be a whole number"),
         ({"samples": 0}, "samples must be a whole number"),
         ({"epochs": -1}, "epochs must be a whole number"),
         ({"batch_size": 0}, "batch_size must be a whole number"),
@@ -251,7 +249,16 @@ def test_a_model_that_is_one_layer_is_replaced_itself():
 def test_settings_that_are_none_are_refused_before_any_work(wrong, message, monkeypatch, tmp_path):
     monkeypatch.setattr(low_rank, "_factored", lambda *_: 1 / 0)
     with pytest.raises(SettingError, match=message):
-        low_rank.run(network(), blobs(), **wrong)
+        low_rank.run(network(), blobs(), **wrong, folder=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_whole_numbers_that_come_as_floats_are_as_good():
+    asked = {"rule": "number", "amount": 2, "samples": 50, "epochs": 1, "batch_size": 60, "seed": 2, "ranks": {"2": [2, 3]}}
+    told = {name: float(n) if isinstance(n, int) else n for name, n in asked.items()} | {"ranks": {"2": (2.0, 3.0)}}
+    found, as_floats = (low_rank.run(network(), blobs(), **each) for each in (asked, told))
+    assert same(found, as_floats) and as_floats.settings == found.settings
+    assert all(type(as_floats.settings[name]) is int for name in ("amount", "samples", "epochs", "batch_size", "seed"))
 
 
 def test_a_layer_without_signal_is_left_alone_unless_it_is_named():

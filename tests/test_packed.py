@@ -17,8 +17,9 @@ from nettrim.baselines.deep_compression import (
     dense_bytes,
     share,
 )
+from nettrim.baselines.deep_compression._costs import pruned_bytes
 from nettrim.errors import ModelError, SettingError
-from nettrim.masks import magnitude
+from nettrim.masks import magnitude, weights
 from nettrim.models import lenet300
 from tests.networks import Tied, small
 
@@ -94,6 +95,14 @@ def test_the_numbers_of_a_hand_made_layer():
     assert last["header_bytes"] == 6 + (1 + 6 + 1 + 3 + 1) + (1 + 4 + 1 + 2 + 1) + 5 + 4
 
 
+def test_a_pruned_network_is_counted_in_any_type():
+    model = pruned(small())
+    entries = sum(int(weight.count_nonzero()) for weight in weights(model).values())  # without fillers: below 2^16 apart
+    for dtype, item in ((torch.float64, 8), (torch.float32, 4), (torch.bfloat16, 2)):
+        by_hand = sum(math.ceil(int(w.count_nonzero()) * (16 + 8 * item) / 8) for w in weights(model).values()) + 20 * item
+        assert pruned_bytes(model.to(dtype), 16) == by_hand >= entries * (2 + item)
+
+
 def test_the_parts_of_a_file_are_all_of_it_and_huffman_is_within_its_bytes():
     model = share(pruned(lenet300(), 0.08), 5)
     file = compress(model)
@@ -113,6 +122,14 @@ def test_the_parts_of_a_file_are_all_of_it_and_huffman_is_within_its_bytes():
 
 def signed(body):
     return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def test_what_is_no_file_is_refused():
+    for wrong in ("abc", None, 3):
+        with pytest.raises(ModelError, match=f"a compressed network is bytes, .*; got {type(wrong).__name__}"):
+            decompress(wrong, small())
+    model = share(small(), 2)
+    assert bits(decompress(bytearray(compress(model)), small())) == bits(model)
 
 
 def test_damaged_and_cut_off_files_are_refused():

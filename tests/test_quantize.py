@@ -186,8 +186,8 @@ def test_what_is_stored_is_the_network_to_the_byte(bits, tmp_path):
     back = load_packed(like, tmp_path / "net.safetensors")
     assert torch.equal(back(samples()), model(samples())) and not torch.equal(like(samples()), model(samples()))
     assert size(small()) == 4 * (199 + 20) and weight_bits(small()) == 32 * 199
-    with pytest.raises(ModelError, match="other layers, or of other bits"):
-        load_packed(quantized(small(), 5), tmp_path / "net.safetensors")
+    with pytest.raises(ModelError, match=f"layer '1' has bits {bits}, .* in it and bits 5, "):
+        load_packed(calibrated(quantized(small(), 5), samples(), bits), tmp_path / "net.safetensors")
 
 
 def test_quantizing_leaves_model_and_generator_alone_and_keeps_shared_layers_shared():
@@ -225,11 +225,24 @@ def test_the_first_layer_that_is_called_takes_samples_as_they_are():
     assert found.b.input_range.tolist() == [0, 15] and found.c.input_range.tolist() == [-7, 7]
     with pytest.raises(ModelError, match="no quantized layer"):
         calibrated(Backwards(), samples(), 4)
+    for none in (samples()[:0], samples() / 0):
+        with pytest.raises(ModelError, match="calibrating takes samples, at least one, without NaN and Inf; got shape"):
+            calibrated(found, none, 4)
 
 
 def test_what_it_cannot_quantize_it_names():
     with pytest.raises(ModelError, match="layer '0' is Conv1d"):
         quantized(nn.Sequential(nn.Conv1d(3, 2, 1)), 4)
+    for hook in ("register_forward_pre_hook", "register_forward_hook"):
+        model = small()
+        getattr(model[4], hook)(lambda *_: None)
+        with pytest.raises(ModelError, match="layer '4' is Linear with hooks; only plain Linear and Conv2d without hooks"):
+            quantized(model, 4)
+    for name in ("weight", "bias"):
+        model = small()
+        getattr(model[4], name).data[0] = np.nan
+        with pytest.raises(ModelError, match="layer '4' holds NaN or Inf"):
+            quantized(model, 4)
     with pytest.raises(SettingError, match="per must be one of"):
         quantized(small(), 4, per="row")
     with pytest.raises(SettingError, match="scale must be one of"):
@@ -306,11 +319,29 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(digits, tmp
         ({"batch_size": 0}, "batch_size must be"),
         ({"learning_rate": 0}, "learning_rate must be"),
         ({"label_smoothing": 2}, "label_smoothing must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"seed": 1.5}, "seed must be"),
+        ({"seed": None}, "seed must be"),
     ],
 )
 def test_bad_settings_are_refused_by_name(wrong, says, digits):
     with pytest.raises(SettingError, match=says):
         quantize.run(*digits, **wrong)
+
+
+def test_whole_numbers_that_come_as_floats_are_as_good(digits):
+    model, data = digits
+    asked = {"bits": 3, "activation_bits": 4, "samples": 50, "epochs": 1, "batch_size": 500, "seed": 2}
+    found, same_ = (quantize.run(model, data, **told) for told in (asked, {name: float(n) for name, n in asked.items()}))
+    assert found.rows == same_.rows and same_.settings == found.settings
+    assert all(type(same_.settings[name]) is int for name in asked)
+
+
+def test_a_network_that_it_refuses_leaves_no_folder(digits, tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (1, 784)), nn.Conv1d(1, 1, 1), nn.Flatten(), nn.Linear(784, 10))
+    with pytest.raises(ModelError, match="layer '2' is Conv1d"):
+        quantize.run(model, digits[1], folder=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_bad_data_are_refused(digits):

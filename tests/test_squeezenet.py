@@ -207,6 +207,22 @@ def test_a_plain_network_has_a_3x3_convolution_in_the_place_of_each_module():
     assert method.plain(nested)(torch.zeros(2, 1, 3, 3)).shape == (2, 18)
 
 
+def test_a_module_in_two_places_is_one_convolution_in_both_and_one_alone_is_replaced_itself():
+    fire = Fire(4, 1, 2, 2)
+    twice = method.plain(nn.Sequential(fire, nn.Sequential(nn.ReLU(), fire)))
+    assert isinstance(twice[0][0], nn.Conv2d) and twice[0] is twice[1][1]
+    alone = method.plain(fire)
+    assert [type(part) for part in alone] == [nn.Conv2d, nn.ReLU] and alone(torch.zeros(2, 4, 3, 3)).shape == (2, 4, 3, 3)
+
+
+def test_a_plain_network_is_in_the_dtype_of_the_model(digits):
+    usual = method.plain(squeezenet_small().double())
+    assert {parameter.dtype for parameter in usual.parameters()} == {torch.float64}
+    data = dataclasses.replace(digits, x_train=digits.x_train.double(), x_test=digits.x_test.double())
+    result = method.run(squeezenet_small().double(), data, epochs=1, batch_size=50)
+    assert [row["bytes"] for row in result.rows] == [8 * row["parameters"] for row in result.rows]
+
+
 @pytest.fixture(scope="module")
 def digits():
     return first(mnist5k(), 150)
@@ -267,11 +283,20 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bytes(digits, tmp_path, monk
         {"weight_decay": -1.0},
         {"label_smoothing": 1.5},
         {"beside": "plain"},
+        {"seed": -1},
+        {"seed": 1.5},
     ],
 )
 def test_bad_settings_are_refused_by_name(digits, wrong):
     with pytest.raises(SettingError, match=next(iter(wrong))):
         method.run(squeezenet_small(), digits, **wrong)
+
+
+def test_whole_numbers_that_come_as_floats_are_as_good(digits):
+    asked = {"epochs": 1, "batch_size": 75, "seed": 2}
+    told = (asked, {name: float(n) for name, n in asked.items()})
+    found, same = (method.run(squeezenet_small(), digits, beside=False, **each) for each in told)
+    assert found.rows == same.rows and all(type(same.settings[name]) is int for name in asked)
 
 
 def test_what_it_cannot_train_is_refused(digits):

@@ -18,7 +18,7 @@ from nettrim.baselines.deep_compression import (
     tune,
 )
 from nettrim.data import Data
-from nettrim.errors import SettingError
+from nettrim.errors import ModelError, SettingError
 from nettrim.masks import magnitude, weights
 from nettrim.train import constant, train
 from tests.networks import samples, small
@@ -134,6 +134,23 @@ def test_sharing_leaves_few_values_a_layer_and_zeros_where_they_were(how):
     assert bits(model) == bits(pruned(small()))
 
 
+def test_bfloat16_is_shared_too():
+    model = pruned(small()).to(torch.bfloat16)
+    for weight, came in zip(weights(model).values(), weights(share(model, 2)).values(), strict=True):
+        assert came.dtype == torch.bfloat16 and torch.equal(came == 0, weight == 0) and len(came[came != 0].unique()) == 4
+
+
+def test_what_cannot_be_shared_is_refused_by_name():
+    for bits_, seed in ((-1, 0), (0, 0), (17, 0), (2.5, 0), ("2", 0), (2, -1), (2, 1.5)):
+        with pytest.raises(SettingError, match="bits must be a whole" if seed == 0 else "seed must be a whole"):
+            share(small(), bits_, seed=seed)
+    for wrong in (np.nan, np.inf):
+        model = small()
+        model[4].weight.data[0, 0] = wrong
+        with pytest.raises(ModelError, match=r"'4\.weight' holds NaN or Inf"):
+            share(model, 2)
+
+
 def test_the_gradient_of_a_shared_weight_is_the_sum_over_its_cluster_and_sgd_steps_along_it():
     data, shared = toy(), share(pruned(small()), 2).eval()
     module = Shared(shared)
@@ -166,3 +183,16 @@ def test_training_shared_weights_keeps_zeros_and_clusters_and_lowers_the_loss():
     loss = [nn.functional.cross_entropy(m.eval()(data.x_train), data.y_train) for m in (shared, tuned)]
     assert loss[1] < loss[0]
     assert bits(tune(shared, data, epochs=0)) == bits(shared)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": -3}, {"batch_size": 0}, {"learning_rate": 0.0}, {"label_smoothing": 2.0}, {"seed": -1}], ids=str
+)
+def test_bad_settings_of_tuning_are_refused_by_name(wrong):
+    with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be"):
+        tune(share(small(), 2), toy(), **wrong)
+
+
+def test_a_network_that_does_not_fit_the_data_is_not_tuned():
+    with pytest.raises(ModelError, match="does not take samples"):
+        tune(nn.Linear(5, 4), toy())

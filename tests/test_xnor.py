@@ -100,6 +100,8 @@ def test_bits_take_a_plain_binary_network():
     ):
         with pytest.raises(ModelError, match="running on bits takes"):
             XnorNetwork(wrong)
+    with pytest.raises(ModelError, match="takes a network with a hidden layer"):
+        XnorNetwork(binary_mlp((6, 3)))
 
 
 def test_what_is_stored_is_the_network_to_the_byte(tmp_path):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nettrim.errors import ModelError
@@ -58,7 +62,15 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
     -------
     torch.Tensor, shape (count,)
         int64.
+
+    Raises
+    ------
+    ModelError
+        If so many numbers take another number of bytes.
     """
+    wanted = (count * bits + 7) // 8
+    if packed.numel() != wanted:  # NumPy would take zeros for the bits that are missing
+        raise ModelError(f"{count} numbers of {bits} bits are packed in {wanted} bytes; got {packed.numel()}")
     each = np.unpackbits(packed.cpu().numpy(), count=count * bits).reshape(count, bits).astype(np.int64)
     return torch.from_numpy(each @ (1 << np.arange(bits - 1, -1, -1)))
 
@@ -75,16 +87,19 @@ def packed(model: nn.Module) -> dict[str, Tensor]:
     Returns
     -------
     dict
-        Name to tensor; a module that the model holds twice is stored once.
+        Name to tensor; a module or a tensor that the model holds twice is stored once, with all its bits if one of the two
+        modules that hold it computes with them.
     """
-    made: dict[str, Tensor] = {}
+    real = {id(tensor) for module in model.modules() if not hasattr(module, "packed") for tensor in _own(module).values()}
+    made, seen = {}, set()
     for name, module in model.named_modules():
-        if hasattr(module, "packed"):
-            parts = module.packed()
-        else:
-            parts = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
-        dot = f"{name}." if name else ""
-        made |= {dot + key: value.detach() for key, value in parts.items() if key != "num_batches_tracked"}
+        own, few = _own(module), hasattr(module, "packed")
+        for key, value in (module.packed() if few else own).items():
+            tensor = own.get(key)
+            if key == "num_batches_tracked" or id(tensor) in seen or (few and id(tensor) in real):
+                continue
+            seen |= set() if tensor is None else {id(tensor)}  # None: made for the file, as the scales of signs
+            made[f"{name}.{key}" if name else key] = value.detach()
     return made
 
 
@@ -112,10 +127,13 @@ def save_packed(model: nn.Module, path: str | os.PathLike[str]) -> None:
     model : torch.nn.Module
         Any.
     path : path-like
-        A safetensors file: eight bytes, a header of names and shapes, and ``size(model)`` bytes.
+        A safetensors file: eight bytes, a header of names and shapes, in whose metadata are a check sum and what the numbers
+        mean (bits, and the codes of inputs), and ``size(model)`` bytes.
     """
     part = Path(path).with_name(Path(path).name + ".part")
-    save_file({name: value.clone().contiguous() for name, value in packed(model).items()}, part)
+    tensors, layers = {name: value.clone().contiguous() for name, value in packed(model).items()}, _layers(model)
+    about = {"layers": layers, "crc32": _check_sum(tensors, layers)}
+    save_file(tensors, part, {"packed": json.dumps(about)})  # in one entry: the order of several differs between runs
     part.replace(path)
 
 
@@ -125,7 +143,7 @@ def load_packed(like: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Parameters
     ----------
     like : torch.nn.Module
-        Of the same architecture and settings; left unchanged.
+        Of the same architecture and settings: quantized to as many bits, and calibrated if that was; left unchanged.
     path : path-like
         Where it is.
 
@@ -137,17 +155,70 @@ def load_packed(like: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
     Raises
     ------
     ModelError
-        If the file is of another network.
+        If the file is of another network, of another kind, damaged or cut off.
     """
-    stored, model = load_file(path), copy.deepcopy(like)
-    wanted = {name: (value.shape, value.dtype) for name, value in packed(model).items()}
-    if wanted != {name: (value.shape, value.dtype) for name, value in stored.items()}:
-        raise ModelError(f"{path} holds a network of other layers, or of other bits")
+    stored, layers = _read(path)
+    model = copy.deepcopy(like)
+    for name, meant in _layers(model).items():
+        if name in layers and layers[name] != meant:
+            raise ModelError(
+                f"{path} holds a network of other bits: layer {name!r} has {_text(layers[name])} in it and {_text(meant)} "
+                "in the model; load it into one made with the settings of the stored one"
+            )
+    wanted, found = (
+        {name: f"{tuple(value.shape)}, {value.dtype}" for name, value in tensors.items()}
+        for tensors in (packed(model), stored)
+    )
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            came, like_it = (each.get(name, "missing") for each in (found, wanted))
+            raise ModelError(f"{path} holds a network of other layers: {name!r} is {came} in it and {like_it} in the model")
     for name, module in model.named_modules():
         dot = f"{name}." if name else ""
         own = {key[len(dot) :]: value for key, value in stored.items() if key.startswith(dot) and "." not in key[len(dot) :]}
         _put(module, own)
     return model.eval()
+
+
+def _own(module: nn.Module) -> dict[str, Tensor]:
+    return dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+
+
+def _layers(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """Return what the packed numbers of each layer mean, by its name."""
+    return {name: module.meaning() for name, module in model.named_modules() if hasattr(module, "packed")}
+
+
+def _check_sum(tensors: Mapping[str, Tensor], layers: Mapping[str, Any]) -> int:
+    """Return the CRC-32 of all numbers and of what they mean."""
+    total = zlib.crc32(json.dumps(layers, sort_keys=True).encode())
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy(), total)
+    return total
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a file, and what they mean."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = (file.metadata() or {}).get("packed")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping, though it has keys)
+    except SafetensorError as error:
+        raise ModelError(f"{path} is no packed network, or is damaged or cut off: {error}") from error
+    if about is None:
+        raise ModelError(f"{path} is no packed network: it has no check sum; write one with save_packed(model, path)")
+    try:
+        told = json.loads(about)
+        layers, right = told["layers"], told["crc32"] == _check_sum(tensors, told["layers"])
+    except (ValueError, KeyError, TypeError):  # damaged where the check sum itself is
+        right = False
+    if not right:
+        raise ModelError(f"{path} is damaged: its check sum is wrong; write it again with save_packed(model, path)")
+    return tensors, layers
+
+
+def _text(meaning: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in meaning.items())
 
 
 def _put(module: nn.Module, own: Mapping[str, Tensor]) -> None:

@@ -11,7 +11,6 @@ so that a few epochs of digits are enough; the compression of the trained networ
 
 from __future__ import annotations
 
-import copy
 import os
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import nn
 from nettrim.baselines import _door
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
+from nettrim.baselines._swapped import swapped
 from nettrim.data import Data
 from nettrim.errors import ModelError
 from nettrim.squeezenet import Fire, started
@@ -90,11 +90,12 @@ def run(
         "learning_rate": _door.positive("learning_rate", learning_rate),
         "weight_decay": _door.positive("weight_decay", weight_decay, zero=True),
         "label_smoothing": _door.fraction("label_smoothing", label_smoothing, closed=True),
-        "seed": seed,
+        "seed": _door.whole("seed", seed, 0),
     }
+    settings |= recipe
     _door.choice("beside", beside, (True, False))
     _door.fits(model, data)
-    usual = plain(model, seed=seed)
+    usual = plain(model, seed=recipe["seed"])
     stages = Stages(folder, model, data, {"method": "squeezenet"} | settings)
 
     def trained(name: str, network: nn.Module) -> nn.Module:
@@ -115,34 +116,35 @@ def plain(model: nn.Module, *, seed: int = 0) -> nn.Module:
     Parameters
     ----------
     model : torch.nn.Module
-        Left unchanged.
+        On one device; left unchanged.
     seed : int, optional
-        Of its initial weights, drawn as those of ``squeezenet_small``.
+        Of its initial weights, drawn as those of ``squeezenet_small``, the same for every device.
 
     Returns
     -------
     torch.nn.Module
-        A network of its own, on the device and in the dtype of the model.
+        A network of its own, on the device and in the dtype of the model; a Fire module that has two places is one
+        convolution in both.
 
     Raises
     ------
     ModelError
         If there is no Fire module in the model.
     """
-    made = copy.deepcopy(model)
-    places = [name for name, module in made.named_modules() if isinstance(module, Fire)]
-    if not places:
+    found = next((module for module in model.modules() if isinstance(module, Fire)), None)
+    if found is None:
         raise ModelError("the model has no Fire module: see nettrim.squeezenet for networks that do")
+
+    def usual(module: nn.Module) -> nn.Module | None:
+        if not isinstance(module, Fire):
+            return None
+        n_out, like = module.expand1.out_channels + module.expand3.out_channels, module.squeeze
+        return nn.Sequential(nn.Conv2d(like.in_channels, n_out, 3, padding=1, dtype=like.weight.dtype), nn.ReLU())
+
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for name in places:
-            fire = made.get_submodule(name)
-            n_out = fire.expand1.out_channels + fire.expand3.out_channels
-            where, _, last = name.rpartition(".")
-            usual = nn.Sequential(nn.Conv2d(fire.squeeze.in_channels, n_out, 3, padding=1), nn.ReLU())
-            setattr(made.get_submodule(where), last, usual)
-        started(made, 2.0)
-    return made
+        torch.manual_seed(seed)  # for the CPU: draws on another device would move a generator that is not put back
+        made = started(swapped(model, usual).to("cpu"), 2.0)
+    return made.to(found.squeeze.weight.device)
 
 
 def _row(step: str, model: nn.Module, data: Data) -> dict[str, Any]:

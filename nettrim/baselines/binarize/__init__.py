@@ -36,7 +36,7 @@ from nettrim.baselines.binarize._binarized import ACTIVATIONS, binarized, binary
 from nettrim.baselines.binarize._binary import WEIGHTS, BinaryConv2d, BinaryLinear, Sign, Signed, sign_ste
 from nettrim.baselines.binarize._xnor import XnorNetwork, dots
 from nettrim.data import Data
-from nettrim.errors import DataError
+from nettrim.errors import DataError, SettingError
 from nettrim.masks import weights as weights_of
 from nettrim.train import train
 
@@ -97,7 +97,7 @@ def run(
     epochs : int, optional
         Passes over the training samples.
     batch_size : int, optional
-        Samples a step.
+        Samples a step, 2 at least; nor is the last batch of an epoch to be a single sample, which cannot be normalized.
     learning_rate : float, optional
         Adam's first step size; a cosine takes it to 0.
     seed : int, optional
@@ -120,8 +120,7 @@ def run(
     DataError
         If the data cannot be used, or are not within [0, 1].
     """
-    settings = settings_of(locals())
-    _check(settings)
+    settings = _checked(settings_of(locals()), len(data.x_train))
     _door.fits(model, data)
     if min(data.x_train.min(), data.x_test.min()) < 0 or max(data.x_train.max(), data.x_test.max()) > 1:
         raise DataError(f"binarizing takes samples in [0, 1], which it maps to [-1, 1]; those of {data.name!r} are not")
@@ -134,13 +133,10 @@ def run(
                 born,
                 data.x_train,
                 data.y_train,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
                 loss=squared_hinge,
                 after_step=(lambda step, network: clip_real(network)) if clip else None,
                 label=f"training with {weights} weights and {activations} activations",
-                seed=seed,
+                **{name: settings[name] for name in ("epochs", "batch_size", "learning_rate", "seed")},
             )
         )
 
@@ -171,11 +167,18 @@ def weight_bits(model: nn.Module) -> int:
     return sum(weight.numel() * (1 if id(weight) in one else 8 * weight.element_size()) for weight in found)
 
 
-def _check(settings: dict[str, Any]) -> None:
+def _checked(settings: dict[str, Any], n: int) -> dict[str, Any]:
+    """Return the settings as numbers of their kind, or refuse them by name; n is the number of training samples."""
     _door.choice("weights", settings["weights"], WEIGHTS)
     _door.choice("activations", settings["activations"], ACTIVATIONS)
     for name in ("clip", "gate"):
         _door.choice(name, settings[name], (True, False))
-    _door.whole("epochs", settings["epochs"])
-    _door.whole("batch_size", settings["batch_size"])
-    _door.positive("learning_rate", settings["learning_rate"])
+    found: dict[str, Any] = {name: _door.whole(name, settings[name]) for name in ("epochs", "batch_size")}
+    found["seed"] = _door.whole("seed", settings["seed"], 0)
+    found["learning_rate"] = _door.positive("learning_rate", settings["learning_rate"])
+    if found["batch_size"] == 1 or n % found["batch_size"] == 1:
+        raise SettingError(
+            f"batch_size must leave no batch of one sample, which batch normalization cannot take; of {n} training samples "
+            f"batches of {found['batch_size']} leave one: choose another size"
+        )
+    return settings | found

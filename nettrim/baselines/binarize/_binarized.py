@@ -23,7 +23,8 @@ def binarized(model: nn.Module, *, weights: str = "sign", activations: str = "si
     """Return the binary network of a plain one's shape, begun with its weights.
 
     Inputs go from [0, 1] to [-1, 1]; each linear layer or convolution becomes a binary one without a bias, followed by what
-    pools behind it, batch normalization, the activation in place of ReLU (the last layer has none) and the rest.
+    pools behind it, batch normalization, the activation and the rest. Every layer but the last has the activation, also one
+    that no ReLU follows; all ReLUs of the model go.
 
     Parameters
     ----------
@@ -133,7 +134,8 @@ def _block(layer: nn.Module, behind: list[nn.Module], weights: str, activation: 
     """Return a layer and what follows it up to the next; pooling real responses, not signs, of which most would be +1."""
     linear = isinstance(layer, nn.Linear)
     out = layer.weight.shape[0]
-    norm = (nn.BatchNorm1d if linear else nn.BatchNorm2d)(out, eps=EPSILON)
+    like = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    norm = (nn.BatchNorm1d if linear else nn.BatchNorm2d)(out, eps=EPSILON, **like)
     made = [BinaryLinear(layer, weights) if linear else BinaryConv2d(layer, weights)]
     made += [copy.deepcopy(part) for part in behind if isinstance(part, _BEFORE_NORM)]
     made += [norm] if activation is None else [norm, activation]

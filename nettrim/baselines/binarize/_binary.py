@@ -171,6 +171,16 @@ class _Binary:
         bits = {"weight": pack((weight >= 0).to(torch.int64), 1)}
         return bits | ({"scale": self.scale().detach().flatten()} if self.kind == "scaled" else {})
 
+    def meaning(self) -> dict[str, Any]:
+        """Return how the stored numbers are read.
+
+        Returns
+        -------
+        dict
+            The kind of the weights.
+        """
+        return {"weights": self.kind}
+
     def unpacked(self, stored: dict[str, Tensor]) -> None:
         """Take over what ``packed`` gave; the real weights behind the signs are gone, and become ``+-scale``.
 

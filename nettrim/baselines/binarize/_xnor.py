@@ -53,7 +53,8 @@ class XnorNetwork:
     Parameters
     ----------
     model : torch.nn.Sequential
-        From ``binary_mlp`` or ``binarized`` without convolutions, trained, with signs for weights and activations, float32.
+        From ``binary_mlp`` or ``binarized`` without convolutions, trained, with signs for weights and activations, float32,
+        and with at least one hidden layer.
 
     Raises
     ------
@@ -71,9 +72,14 @@ class XnorNetwork:
             raise ModelError(
                 "running on bits takes a float32 network of linear layers with signs for weights and activations"
             )
+        if len(layers) < 2:
+            raise ModelError(
+                "running on bits takes a network with a hidden layer: without one all products are with real inputs, and "
+                "there are no bits to count; call the network itself"
+            )
         self.widths = [(layer.in_features, layer.out_features) for layer in layers]
         self.bits: list[Bits] = [np.packbits(layer.weight.detach().numpy() >= 0, axis=1) for layer in layers]
-        self.thresholds, self.falling = zip(*map(_threshold, norms[:-1]), strict=True) if signs else ((), ())
+        self.thresholds, self.falling = zip(*map(_threshold, norms[:-1]), strict=True)
         self.last = norms[-1]
 
     def hidden(self, inputs: Tensor) -> list[Bits]:

@@ -21,7 +21,7 @@ have 5 bits in these networks; the default here is 8, because Huffman's code mak
 are not. For LeNet-300-100 the paper keeps 8, 9 and 26 % of the weights in 6 bits; the defaults are 9 % (30 % of the last
 layer) in 4 bits. They and the epochs were chosen among three settings by test errors of seeds 0 and 1, so errors of these
 two seeds flatter a little. Dropout in retraining falls with the root of the connections that are left, as the paper of 2015
-has it.
+has it; in the training of the centroids it is the network's own, at its full strength.
 """
 
 from __future__ import annotations
@@ -211,20 +211,25 @@ def tune(
     -------
     torch.nn.Module
         A copy, in evaluation mode, with weights that are 0 where they were.
+
+    Raises
+    ------
+    ModelError, DataError
+        If model and data do not go together.
+    SettingError
+        If a setting is outside of what it may be.
     """
-    if not epochs:
+    _door.fits(model, data)
+    how = {
+        "epochs": _door.whole("epochs", epochs, 0),
+        "batch_size": _door.whole("batch_size", batch_size),
+        "learning_rate": _door.positive("learning_rate", learning_rate),
+        "label_smoothing": _door.fraction("label_smoothing", label_smoothing, closed=True),
+        "seed": _door.whole("seed", seed, 0),
+    }
+    if not how["epochs"]:
         return copy.deepcopy(model).eval()
-    trained = train(
-        Shared(model),
-        data.x_train,
-        data.y_train,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        label_smoothing=label_smoothing,
-        label="training shared weights",
-        seed=seed,
-    )
+    trained = train(Shared(model), data.x_train, data.y_train, label="training shared weights", **how)
     return trained.plain().eval()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from nettrim.baselines.deep_compression._coded import Coded, differences
@@ -106,7 +105,7 @@ def pruned_bytes(model: nn.Module, index_bits: int) -> int:
     """
     total = dense_bytes(model)
     for weight in weights(model).values():
-        entries = len(differences(np.flatnonzero(weight.detach().cpu().numpy()), index_bits)[0])
+        entries = len(differences(weight.detach().flatten().nonzero()[:, 0].cpu().numpy(), index_bits)[0])
         total += _pruned(entries, index_bits, weight.dtype.itemsize) - weight.numel() * weight.dtype.itemsize
     return total
 

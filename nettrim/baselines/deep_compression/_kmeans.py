@@ -5,6 +5,7 @@ Three starts, as in Han, Mao, Dally, "Deep Compression" (ICLR 2016), section 3.1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ Floats = NDArray[np.float64]
 STARTS = ("linear", "density", "forgy")
 
 
-def starts(values: Any, k: int, how: str = "linear", *, seed: int = 0) -> Floats:
+def starts(values: Any, k: int, how: str = "linear", *, seed: int | Sequence[int] = 0) -> Floats:
     """Return the centroids that k-means begins with.
 
     Parameters
@@ -28,8 +29,8 @@ def starts(values: Any, k: int, how: str = "linear", *, seed: int = 0) -> Floats
     how : {"linear", "density", "forgy"}, optional
         k points equally far apart from the least to the largest value; the values at the k levels ``(i + 1/2) / k`` of their
         cumulative distribution; or k of the values at random, each taken at most once.
-    seed : int, optional
-        Of ``"forgy"``.
+    seed : int or sequence of int, optional
+        Of ``"forgy"``, as ``numpy.random.default_rng`` takes it.
 
     Returns
     -------
@@ -53,7 +54,7 @@ def starts(values: Any, k: int, how: str = "linear", *, seed: int = 0) -> Floats
     return np.sort(np.random.default_rng(seed).choice(ordered, k, replace=False))
 
 
-def kmeans(values: Any, k: int, start: str = "linear", *, seed: int = 0) -> tuple[Floats, NDArray[np.int64]]:
+def kmeans(values: Any, k: int, start: str = "linear", *, seed: int | Sequence[int] = 0) -> tuple[Floats, NDArray[np.int64]]:
     """Return centroids of which no step of Lloyd's lowers the sum of squared distances, and the cluster of each value.
 
     A cluster that loses all its values begins again at the value that is farthest from its own centroid, which lowers the
@@ -67,8 +68,8 @@ def kmeans(values: Any, k: int, start: str = "linear", *, seed: int = 0) -> tupl
         How many clusters; where there are no more distinct values than that, each is its own centroid.
     start : {"linear", "density", "forgy"}, optional
         See ``starts``.
-    seed : int, optional
-        Of ``"forgy"``.
+    seed : int or sequence of int, optional
+        Of ``"forgy"``, as ``numpy.random.default_rng`` takes it.
 
     Returns
     -------

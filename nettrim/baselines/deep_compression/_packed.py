@@ -172,6 +172,8 @@ def parse(file: bytes) -> list[Stored]:
     ModelError
         If the file is of another kind, damaged or cut off.
     """
+    if not isinstance(file, bytes | bytearray):
+        raise ModelError(f"a compressed network is bytes, as compress or Path.read_bytes gives; got {type(file).__name__}")
     if not file.startswith(MAGIC):
         raise ModelError(f"this is no compressed network: it does not begin with {MAGIC!r}")
     if len(file) < len(MAGIC) + 5 or zlib.crc32(file[:-4]) != int.from_bytes(file[-4:], "little"):

@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from nettrim import masks as pruning
 from nettrim.baselines import _door
@@ -69,10 +70,13 @@ def prune(
 
     Raises
     ------
+    ModelError, DataError
+        If model and data do not go together.
     SettingError
         If a setting is outside of what it may be.
     """
     asked = check(settings_of(locals()))
+    _door.fits(model, data)
     final = fractions(model, keep)
     stages = Stages(folder, model, data, {"method": "prune", **asked, "keep": list(final.values())})
     how = {name: asked[name] for name in ("learning_rate", "batch_size", "weight_decay", "label_smoothing")}
@@ -163,6 +167,6 @@ def _less_dropout(model: nn.Module, parts: dict[str, float]) -> nn.Module:
     for module in model.modules():
         if isinstance(module, pruning.LAYERS):
             part = parts[names[id(module.weight)]]
-        elif isinstance(module, nn.Dropout):
+        elif isinstance(module, _DropoutNd):  # of units and of whole channels
             module.p *= math.sqrt(part)
     return model

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from nettrim.baselines import _door
+from nettrim.baselines.deep_compression._coded import MOST_BITS
 from nettrim.baselines.deep_compression._kmeans import kmeans
+from nettrim.errors import ModelError
 from nettrim.masks import weights
 
 
@@ -23,7 +26,7 @@ def share(model: nn.Module, bits: int, *, start: str = "linear", seed: int = 0) 
     model : torch.nn.Module
         Left unchanged. Weights that are 0 stay so and belong to no cluster.
     bits : int
-        Of a weight's index: there are ``k = 2**bits`` clusters a layer.
+        Of a weight's index, 1 to 16: there are ``k = 2**bits`` clusters a layer.
     start : {"linear", "density", "forgy"}, optional
         Of k-means: see ``starts``.
     seed : int, optional
@@ -37,12 +40,18 @@ def share(model: nn.Module, bits: int, *, start: str = "linear", seed: int = 0) 
     Raises
     ------
     SettingError
-        If there is no such start.
+        If a setting is outside of this.
+    ModelError
+        If weights are NaN or Inf.
     """
+    bits, seed = _door.whole("bits", bits, 1, MOST_BITS), _door.whole("seed", seed, 0)
+    for name, weight in weights(model).items():
+        if not weight.isfinite().all():
+            raise ModelError(f"{name!r} holds NaN or Inf, which no cluster takes; share weights that are all finite")
     model = copy.deepcopy(model)
     for number, weight in enumerate(weights(model).values()):
         alive = weight.detach() != 0
-        values = weight.detach()[alive].cpu().numpy()
+        values = weight.detach()[alive].double().cpu().numpy()  # NumPy has no bfloat16
         if len(values):
             centroids, index = kmeans(values, min(2**bits, len(values)), start, seed=[seed, number])
             with torch.no_grad():

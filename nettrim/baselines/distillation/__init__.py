@@ -60,7 +60,7 @@ def distillation_loss(
     student_logits : torch.Tensor
         Shape ``(n, n_classes)``.
     teacher_logits : torch.Tensor
-        Of the same shape.
+        Of the same shape; targets, to which no gradient goes.
     labels : torch.Tensor
         Class numbers ``(n,)``, int64.
     temperature : float
@@ -85,7 +85,7 @@ def distillation_loss(
             f"the logits of student and teacher must be of one shape (n, n_classes); got {tuple(student_logits.shape)} and "
             f"{tuple(teacher_logits.shape)}"
         )
-    student, teacher = (F.log_softmax(z / temperature, dim=1) for z in (student_logits, teacher_logits))
+    student, teacher = (F.log_softmax(z / temperature, dim=1) for z in (student_logits, teacher_logits.detach()))
     # "batchmean": the default mean is over the classes too, a divergence too small by their number.
     soft = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
     return alpha * temperature**2 * soft + (1 - alpha) * F.cross_entropy(student_logits, labels)
@@ -211,7 +211,7 @@ def run(
         classes = logits(model, data.x_test[:1]).shape[1]
         large = recipe | {"epochs": settings["teacher_epochs"], "jitter": settings["jitter"]}
         make = partial(train_teacher, data, classes, **large)
-        teacher = stages.run("teacher", lambda: Stage(make()), _large(data, classes, seed)).model
+        teacher = stages.run("teacher", lambda: Stage(make()), _large(data, classes, settings["seed"])).model
     rows = [_row("teacher", teacher, data, without)]
     part = slice(None) if without is None else data.y_train != without
     x, y = data.x_train[part], data.y_train[part]
@@ -246,7 +246,8 @@ def _check(settings: dict[str, Any], model: nn.Module, data: Data, teacher: nn.M
     _door.fraction("alpha", settings["alpha"], closed=True)
     for name in ("epochs", "batch_size", "teacher_epochs"):
         settings[name] = _door.whole(name, settings[name])
-    settings["jitter"] = _door.whole("jitter", settings["jitter"], 0)
+    for name in ("jitter", "seed"):
+        settings[name] = _door.whole(name, settings[name], 0)
     _door.choice("control", settings["control"], (True, False))
     _door.fits(model, data)
     if teacher is not None:

@@ -73,8 +73,14 @@ def check_class(left_out: int, model: nn.Module, data: Data) -> None:
     if not there.any() or there.all() or not (data.y_test == left_out).any():
         raise DataError(f"data {data.name!r} need samples of class {left_out} in both parts, and of others")
     raised = copy.deepcopy(model)
+    biases = output_bias(raised)
+    if left_out >= len(biases):
+        raise ModelError(
+            f"to raise the bias of class {left_out}, the last linear layer of the student must give its logits; it has "
+            f"{len(biases)} outputs"
+        )
     with torch.no_grad():
-        output_bias(raised)[left_out] += 1.0
+        biases[left_out] += 1.0
     moved = logits(raised, data.x_test[:2]) - logits(model, data.x_test[:2])
     moved[:, left_out] -= 1.0
     if moved.abs().max() > 1e-3:  # rounding of logits is far below, of whatever else is done to them far above

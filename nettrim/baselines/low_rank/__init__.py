@@ -147,23 +147,24 @@ def run(
     SettingError
         If a setting is not as above.
     """
-    settings = settings_of(locals())
-    _check(settings)
+    settings = _checked(settings_of(locals()))
+    amount, epochs, seed = (settings[name] for name in ("amount", "epochs", "seed"))
     _door.fits(model, data)
     kinds = _ranks.kinds(model, data.x_test[:1], linear, convolution, layers, ranks or ())
-    _check_ranks(ranks or {}, kinds)
+    told = {name: _told(model, name, asked, kinds) for name, asked in (ranks or {}).items()}
+    settings["ranks"] = None if ranks is None else told
     stages = Stages(folder, model, data, {"method": "low_rank"} | settings)
 
     @cache
     def inputs() -> dict[str, Any]:
         names = [name for name, how in kinds.items() if how == "svd" and linear == "data"]
-        drawn = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(seed))[:samples]
+        drawn = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(seed))[: settings["samples"]]
         return grams(model, names, data.x_train[drawn])
 
     def choose() -> Stage:
         plans = {}
         for name, how in kinds.items():
-            more = {"asked": (ranks or {}).get(name), "gram": inputs().get(name), "floor": layers is not None}
+            more = {"asked": told.get(name), "gram": inputs().get(name), "floor": layers is not None}
             plans[name] = _ranks.planned(model.get_submodule(name), how, rule, amount, smaller_only=smaller_only, **more)
         return Stage(model, {}, {"plans": plans})
 
@@ -186,8 +187,9 @@ def run(
     return Baseline("low_rank", final.model, {}, tuple(rows), settings)
 
 
-def _check(told: Mapping[str, Any]) -> None:
-    """Refuse settings that are none."""
+def _checked(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings as numbers of their kind, or refuse those that are none."""
+    found: dict[str, Any] = {}
     _door.choice("linear", told["linear"], ("data", "plain", "none"))
     _door.choice("convolution", told["convolution"], ("tucker", "cp", "none"))
     _door.choice("rule", told["rule"], _ranks.RULES)
@@ -197,10 +199,10 @@ def _check(told: Mapping[str, Any]) -> None:
                 f"amount goes with the rules energy, ratio and number, not with evbmf; got {told['amount']!r}"
             )
     elif told["rule"] == "number":
-        _door.whole("amount", told["amount"])
+        found["amount"] = _door.whole("amount", told["amount"])
     else:
         _door.positive("amount", told["amount"])
-        _door.fraction("amount", told["amount"], closed=True)
+        found["amount"] = _door.fraction("amount", told["amount"], closed=True)
     listed = told["layers"] is None or (
         isinstance(told["layers"], list | tuple) and all(isinstance(name, str) for name in told["layers"])
     )
@@ -210,19 +212,21 @@ def _check(told: Mapping[str, Any]) -> None:
         raise SettingError(f"ranks maps names of layers to ranks; got {told['ranks']!r}")
     if not isinstance(told["smaller_only"], bool):
         raise SettingError(f"smaller_only is true or false; got {told['smaller_only']!r}")
-    for name, least in (("samples", 1), ("epochs", 0), ("batch_size", 1)):
-        _door.whole(name, told[name], least)
-    _door.positive("learning_rate", told["learning_rate"])
-    _door.positive("weight_decay", told["weight_decay"], zero=True)
-    _door.fraction("label_smoothing", told["label_smoothing"], closed=True)
+    for name, least in (("samples", 1), ("epochs", 0), ("batch_size", 1), ("seed", 0)):
+        found[name] = _door.whole(name, told[name], least)
+    found["learning_rate"] = _door.positive("learning_rate", told["learning_rate"])
+    found["weight_decay"] = _door.positive("weight_decay", told["weight_decay"], zero=True)
+    found["label_smoothing"] = _door.fraction("label_smoothing", told["label_smoothing"], closed=True)
+    return dict(told) | found
 
 
-def _check_ranks(ranks: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
-    """Refuse ranks for layers that are not put into factors."""
-    for name in ranks:
-        if name not in kinds or kinds[name].startswith("left alone"):
-            why = kinds.get(name, f"there is no such layer, there are {', '.join(kinds)}")
-            raise SettingError(f"ranks has one for {name!r}, which gets no factors: {why}")
+def _told(model: nn.Module, name: str, asked: Any, kinds: Mapping[str, str]) -> int | list[int]:
+    """Return the rank or ranks that were told for a layer, or refuse them, or ranks for a layer that gets no factors."""
+    if name not in kinds or kinds[name].startswith("left alone"):
+        why = kinds.get(name, f"there is no such layer, there are {', '.join(kinds)}")
+        raise SettingError(f"ranks has one for {name!r}, which gets no factors: {why}")
+    ranks = _ranks.told(asked, kinds[name], model.get_submodule(name))
+    return list(ranks) if isinstance(asked, list | tuple) else ranks[0]
 
 
 def _empty(layer: nn.Module, plan: Plan) -> nn.Module:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nettrim.baselines import _door
 from nettrim.baselines.low_rank._tucker import unfolded
 from nettrim.errors import SettingError
 
@@ -97,14 +98,17 @@ def cp(
     Raises
     ------
     SettingError
-        If the tensor is not finite or has fewer than two axes, rank, sweeps or starts is below 1, or ridge or tol below 0.
+        If the tensor is not finite, is empty or has fewer than two axes, rank, sweeps or starts is below 1, or ridge or tol
+        below 0.
     """
     K = np.asarray(kernel, dtype=np.float64)
-    if K.ndim < 2 or not np.isfinite(K).all():
-        raise SettingError(f"cp takes a finite tensor of two axes or more; got {K.shape}")
-    if min(rank, sweeps, starts) < 1 or not (ridge >= 0 and tol >= 0):
-        came = f"{rank}, {sweeps}, {starts}, {ridge}, {tol}"
-        raise SettingError(f"cp needs rank, sweeps and starts from 1 on, ridge and tol from 0 on; got {came}")
+    if K.ndim < 2 or K.size == 0 or not np.isfinite(K).all():
+        raise SettingError(f"cp takes a finite tensor of two axes or more, none empty; got {K.shape}, or NaN or Inf in it")
+    rank, sweeps, starts = (
+        _door.whole(name, value) for name, value in (("rank", rank), ("sweeps", sweeps), ("starts", starts))
+    )
+    ridge, tol = (_door.positive(name, value, zero=True) for name, value in (("ridge", ridge), ("tol", tol)))
+    seed = _door.whole("seed", seed, 0)
     norm = np.linalg.norm(K)
     scaled, rng = K / (norm or 1.0), np.random.default_rng(seed)
     runs = [_als(scaled, _start(scaled, rank, rng, leading=k == 0), ridge, sweeps, tol) for k in range(starts)]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nettrim.baselines import _door
 from nettrim.baselines.low_rank._truncated import spectrum
 from nettrim.baselines.low_rank._tucker import unfolded
 from nettrim.baselines.low_rank._vbmf import evbmf
@@ -109,7 +110,7 @@ def planned(
     rule, amount
         How its rank is chosen.
     asked : int or sequence of int, optional
-        Its rank or ranks, where they are told.
+        Its rank or ranks, where they are told (``told``).
     gram : numpy.ndarray, optional
         Of its inputs.
     smaller_only : bool, optional
@@ -132,16 +133,49 @@ def planned(
     weight = layer.weight.detach().double().cpu().numpy()
     if rule == "evbmf" and asked is None and not floor and _silent(weight):
         return Plan("left alone: EVBMF finds nothing but noise in it")
-    if how == "svd":
-        ranks = _asked(asked, (min(weight.shape),), layer) or (_chosen(weight, rule, amount, gram),)
+    if asked is not None:
+        ranks = told(asked, how, layer)
+    elif how == "svd":
+        ranks = (_chosen(weight, rule, amount, gram),)
     elif how == "tucker":
-        ranks = _asked(asked, (weight.shape[1], weight.shape[0]), layer) or _tucker_ranks(weight, rule, amount)
+        ranks = _tucker_ranks(weight, rule, amount)
     else:
-        ranks = _asked(asked, (weight.size,), layer) or (_cp_rank(weight, rule, amount),)
+        ranks = (_cp_rank(weight, rule, amount),)
     if smaller_only and size(how, weight.shape, ranks) >= weight.size:
         shown = " and ".join(map(str, ranks))
         return Plan(f"left alone: {size(how, weight.shape, ranks)} weights at rank {shown} are no fewer than {weight.size}")
     return Plan(how, ranks)
+
+
+def told(asked: Any, how: str, layer: nn.Module) -> tuple[int, ...]:
+    """Return the ranks that were told for a layer.
+
+    Parameters
+    ----------
+    asked : int or sequence of int
+        R, or R3 and R4 of "tucker".
+    how : str
+        ``"svd"``, ``"tucker"`` or ``"cp"``.
+    layer : torch.nn.Module
+        Linear or convolution.
+
+    Returns
+    -------
+    tuple of int
+        As in ``Plan``.
+
+    Raises
+    ------
+    SettingError
+        If they are no ranks of it.
+    """
+    n_out, n_in = layer.weight.shape[:2]
+    limits = {"svd": (min(n_out, n_in),), "tucker": (n_in, n_out), "cp": (layer.weight.numel(),)}[how]
+    ranks = tuple(asked) if isinstance(asked, list | tuple) else (asked,)
+    try:
+        return tuple(_door.whole("rank", rank, 1, limit) for rank, limit in zip(ranks, limits, strict=True))
+    except ValueError as error:  # of the door, or of zip: another number of ranks
+        raise SettingError(f"the ranks of {layer} are whole numbers from 1 to {limits}; got {asked!r}") from error
 
 
 def size(how: str, shape: tuple[int, ...], ranks: tuple[int, ...]) -> int:
@@ -216,16 +250,3 @@ def _cp_rank(weight: Array, rule: str, amount: float | None) -> int:
         return int(amount)
     budget = size("tucker", weight.shape, _tucker_ranks(weight, rule, amount))
     return max(1, budget // size("cp", weight.shape, (1,)))
-
-
-def _asked(asked: Any, limits: tuple[int, ...], layer: nn.Module) -> tuple[int, ...] | None:
-    """Return the ranks that were told, if any."""
-    if asked is None:
-        return None
-    ranks = tuple(asked) if isinstance(asked, list | tuple) else (asked,)
-    fine = len(ranks) == len(limits) and all(
-        type(rank) is int and 1 <= rank <= limit for rank, limit in zip(ranks, limits, strict=True)
-    )
-    if not fine:
-        raise SettingError(f"the ranks of {layer} are whole numbers from 1 to {limits}; got {asked!r}")
-    return ranks

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nettrim.baselines import _door
 from nettrim.errors import SettingError
 
 Matrix = NDArray[np.float64]
@@ -61,11 +62,10 @@ def truncated(weight: ArrayLike, rank: int, gram: ArrayLike | None = None) -> Pa
     Raises
     ------
     SettingError
-        If the rank is none of W, or W and G do not fit.
+        If W is no finite matrix, the rank is none of it, or W and G do not fit.
     """
-    W = np.asarray(weight, dtype=np.float64)
-    if W.ndim != 2 or not 1 <= rank <= min(W.shape):
-        raise SettingError(f"a matrix {W.shape} has no truncation of rank {rank}")
+    W = _matrix(weight)
+    rank = _door.whole("rank", rank, 1, min(W.shape))
     root = None if gram is None else _root(gram, W)
     U = _leading(W, rank) if root is None else _leading_responses(W, W @ root, rank)
     P, d, Q = np.linalg.svd(U.T @ W, full_matrices=False)
@@ -92,10 +92,17 @@ def spectrum(weight: ArrayLike, gram: ArrayLike | None = None) -> Matrix:
     Raises
     ------
     SettingError
-        If W and G do not fit.
+        If W is no finite matrix, or W and G do not fit.
     """
-    W = np.asarray(weight, dtype=np.float64)
+    W = _matrix(weight)
     return np.linalg.svd(W if gram is None else W @ _root(gram, W), compute_uv=False)
+
+
+def _matrix(weight: ArrayLike) -> Matrix:
+    W = np.asarray(weight, dtype=np.float64)
+    if W.ndim != 2 or W.size == 0 or not np.isfinite(W).all():
+        raise SettingError(f"a truncation takes a finite matrix (n_out, n_in); got shape {W.shape}, or NaN or Inf in it")
+    return W
 
 
 def _root(gram: ArrayLike, W: Matrix) -> Matrix:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nettrim.baselines import _door
 from nettrim.errors import SettingError
 
 Array = NDArray[np.float64]
@@ -92,14 +93,16 @@ def tucker2(kernel: ArrayLike, ranks: tuple[int, int], *, sweeps: int = 100, tol
     Raises
     ------
     SettingError
-        If it is no kernel, or has no such ranks.
+        If it is no kernel, or has no such ranks, or sweeps or tol is below 0.
     """
     K = np.asarray(kernel, dtype=np.float64)
-    if K.ndim != 4 or not np.isfinite(K).all():
-        raise SettingError(f"a kernel is finite and (outputs, inputs, height, width); got {K.shape}")
-    r3, r4 = ranks
-    if not (1 <= r3 <= K.shape[1] and 1 <= r4 <= K.shape[0]):
-        raise SettingError(f"a kernel {K.shape} has no Tucker ranks {r3} of its inputs and {r4} of its outputs")
+    if K.ndim != 4 or K.size == 0 or not np.isfinite(K).all():
+        raise SettingError(f"a kernel is finite and (outputs, inputs, height, width); got {K.shape}, or NaN or Inf in it")
+    if not isinstance(ranks, list | tuple) or len(ranks) != 2:
+        raise SettingError(f"ranks must be two, R3 of the inputs and R4 of the outputs; got {ranks!r}")
+    r3 = _door.whole("R3, the rank of the inputs,", ranks[0], 1, K.shape[1])
+    r4 = _door.whole("R4, the rank of the outputs,", ranks[1], 1, K.shape[0])
+    sweeps, tol = _door.whole("sweeps", sweeps, 0), _door.positive("tol", tol, zero=True)
     U3, U4 = _leading(unfolded(K, 1), r3), _leading(unfolded(K, 0), r4)
     core, errors = _core(K, U3, U4), []
     errors.append(_error(K, core, U3, U4))

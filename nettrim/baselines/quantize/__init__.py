@@ -29,6 +29,7 @@ from nettrim.baselines import _door
 from nettrim.baselines._bits import load_packed, pack, packed, save_packed, size, unpack
 from nettrim.baselines._result import Baseline, row, settings_of
 from nettrim.baselines._stages import Stage, Stages
+from nettrim.baselines._swapped import swapped
 from nettrim.baselines.quantize._quantized import QuantConv2d, QuantLinear
 from nettrim.baselines.quantize._quantizers import PER, RULES, fake_quantize, range_scale, signed_codes, weight_scale
 from nettrim.data import Data
@@ -58,6 +59,7 @@ __all__ = [
 
 BEGINS = "trained"
 NETWORK = "lenet300"
+TRAINING = ("epochs", "batch_size", "learning_rate", "label_smoothing", "seed")
 
 
 def run(
@@ -122,17 +124,17 @@ def run(
     DataError
         If the data cannot be used.
     """
-    settings = settings_of(locals())
-    _check(settings)
+    settings = _checked(settings_of(locals()))
     _door.fits(model, data)
+    plain = quantized(model, settings["bits"], per=per, scale=scale)  # what it refuses is to leave no folder behind
     stages = Stages(folder, model, data, {"method": "quantize"} | settings)
-    plain = quantized(model, bits, per=per, scale=scale)
 
     def after() -> Stage:
-        if activation_bits is None:
+        if settings["activation_bits"] is None:
             return Stage(plain)
-        order = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(seed))
-        return Stage(calibrated(plain, data.x_train[order[:samples]], activation_bits, scale=scale))
+        order = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(settings["seed"]))
+        drawn = data.x_train[order[: settings["samples"]]]
+        return Stage(calibrated(plain, drawn, settings["activation_bits"], scale=scale))
 
     def inside() -> Stage:
         return Stage(
@@ -140,18 +142,14 @@ def run(
                 post.model,
                 data.x_train,
                 data.y_train,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                label_smoothing=label_smoothing,
-                label=f"training with weights of {bits} bits",
-                seed=seed,
+                label=f"training with weights of {settings['bits']} bits",
+                **{name: settings[name] for name in TRAINING},
             )
         )
 
     post = stages.run("after-training", after, plain)
     found = [("dense", model), ("after training", post.model)]
-    if epochs:
+    if settings["epochs"]:
         found.append(("in training", stages.run("in-training", inside, plain).model))
     rows = tuple(row(step, each, {}, data, weight_bits=weight_bits(each), bytes=size(each)) for step, each in found)
     return Baseline("quantize", found[-1][1].eval(), {}, rows, settings)
@@ -181,25 +179,25 @@ def quantized(model: nn.Module, bits: int, *, per: str = "channel", scale: str =
     SettingError
         If a setting is outside of what it may be.
     ModelError
-        If a layer is of another kind.
+        If a layer is of another kind, has hooks, or holds NaN or Inf.
     """
     kinds: dict[type, Any] = {nn.Linear: QuantLinear, nn.Conv2d: QuantConv2d}
     for name, module in model.named_modules():
-        if isinstance(module, LAYERS) and (type(module) not in kinds or module._forward_pre_hooks):
+        if not isinstance(module, LAYERS):
+            continue
+        hooks = bool(module._forward_pre_hooks or module._forward_hooks)
+        if type(module) not in kinds or hooks:
             raise ModelError(
-                f"layer {name!r} is {type(module).__name__}; only plain Linear and Conv2d without hooks are quantized"
+                f"layer {name!r} is {type(module).__name__}{' with hooks' if hooks else ''}; only plain Linear and Conv2d "
+                "without hooks are quantized"
             )
-    model = copy.deepcopy(model)
-    if type(model) in kinds:
-        return kinds[type(model)](model, bits, per=per, rule=scale).eval()  # type: ignore[no-any-return]
-    made: dict[int, nn.Module] = {}  # a module that has two places has two places afterwards
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):  # named_children() passes over the second place of a module
-            if type(child) in kinds:
-                if id(child) not in made:
-                    made[id(child)] = kinds[type(child)](child, bits, per=per, rule=scale)
-                setattr(parent, name, made[id(child)])
-    return model.eval()
+        if not all(parameter.isfinite().all() for parameter in module.parameters()):
+            raise ModelError(f"layer {name!r} holds NaN or Inf, which have no code; quantize a network without them")
+
+    def few(module: nn.Module) -> nn.Module | None:
+        return kinds[type(module)](module, bits, per=per, rule=scale) if type(module) in kinds else None
+
+    return swapped(model, few).eval()
 
 
 def calibrated(model: nn.Module, inputs: Tensor, bits: int, *, scale: str = "mse") -> nn.Module:
@@ -226,8 +224,10 @@ def calibrated(model: nn.Module, inputs: Tensor, bits: int, *, scale: str = "mse
     SettingError
         If a setting is outside of what it may be.
     ModelError
-        If the model has no quantized layers.
+        If the model has no quantized layers, or there are no samples, or NaN or Inf in them.
     """
+    if not len(inputs) or not inputs.isfinite().all():
+        raise ModelError(f"calibrating takes samples, at least one, without NaN and Inf; got shape {tuple(inputs.shape)}")
     model = copy.deepcopy(model)
     layers = [module for module in model.modules() if isinstance(module, QuantLinear | QuantConv2d)]
     if not layers:
@@ -264,17 +264,19 @@ def weight_bits(model: nn.Module) -> int:
     return sum(weight.numel() * few.get(id(weight), 8 * weight.element_size()) for weight in weights(model).values())
 
 
-def _check(settings: dict[str, Any]) -> None:
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings as numbers of their kind, or refuse them by name."""
+    found: dict[str, Any] = {}
     for name in ("bits", "activation_bits"):
         value = settings[name]
         if value == 1 and not isinstance(value, bool):
             raise SettingError(f"{name} must be 2 to 16; networks of one bit have their own method, binarize")
         if name == "bits" or value is not None:
-            _door.whole(name, value, 2, 16)
+            found[name] = _door.whole(name, value, 2, 16)
     _door.choice("per", settings["per"], PER)
     _door.choice("scale", settings["scale"], RULES)
-    _door.whole("samples", settings["samples"])
-    _door.whole("epochs", settings["epochs"], 0)
-    _door.whole("batch_size", settings["batch_size"])
-    _door.positive("learning_rate", settings["learning_rate"])
-    _door.fraction("label_smoothing", settings["label_smoothing"], closed=True)
+    for name, least in (("samples", 1), ("epochs", 0), ("batch_size", 1), ("seed", 0)):
+        found[name] = _door.whole(name, settings[name], least)
+    found["learning_rate"] = _door.positive("learning_rate", settings["learning_rate"])
+    found["label_smoothing"] = _door.fraction("label_smoothing", settings["label_smoothing"], closed=True)
+    return settings | found

@@ -105,20 +105,31 @@ class _Quantized:
         parts |= {} if self.bias is None else {"bias": self.bias.detach()}
         return parts | ({"input_scale": self.input_scale} if int(self.input_range[1]) else {})
 
+    def meaning(self) -> dict[str, Any]:
+        """Return how the stored numbers are read.
+
+        Returns
+        -------
+        dict
+            Bits of a weight, and the least and the greatest code of an input, 0 and 0 if inputs are real.
+        """
+        return {"bits": self.bits, "inputs": self.input_range.tolist()}
+
     def unpacked(self, stored: Mapping[str, Tensor]) -> None:
         """Take over what ``packed`` gave; weights become multiples of their scales.
 
         Parameters
         ----------
         stored : mapping
-            Of a layer like this one, calibrated if that was.
+            Of a layer like this one, calibrated if that was; without what is stored under the name of another layer.
         """
-        codes = unpack(stored["weight"], self.bits, self.weight.numel()) - signed_codes(self.bits)
         with torch.no_grad():
             self.scale.copy_(stored["scale"].reshape(self.scale.shape))
-            self.weight.copy_(codes.reshape(self.weight.shape) * self.scale)
-            if self.bias is not None:
-                self.bias.copy_(stored["bias"])
+            if "weight" in stored:
+                codes = unpack(stored["weight"], self.bits, self.weight.numel()) - signed_codes(self.bits)
+                self.weight.copy_(codes.reshape(self.weight.shape) * self.scale)
+            if "bias" in stored:
+                self.bias.copy_(stored["bias"])  # type: ignore[union-attr]
             if "input_scale" in stored:
                 self.input_scale.copy_(stored["input_scale"])
 
