@@ -1,5 +1,6 @@
 """Distillation: the loss against its formula, its limits, the raised bias, and a student that gains by soft targets."""
 
+import copy
 import dataclasses
 import sys
 
@@ -194,6 +195,12 @@ def test_without_soft_targets_it_is_the_student_trained_on_labels(digits, teache
     assert labels | {"step": ""} == distilled | {"step": ""}
 
 
+def test_a_teacher_may_be_frozen(digits, teacher):
+    frozen = copy.deepcopy(teacher).requires_grad_(False)
+    a, b = (method.run(mlp((784, 8, 10)), digits, which, epochs=1, control=False) for which in (teacher, frozen))
+    assert all(torch.equal(x, y) for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True))
+
+
 def test_a_student_learns_from_its_teacher_alone(digits, teacher):
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     teacher.train()
@@ -291,8 +298,12 @@ def test_teachers_and_students_that_do_not_fit_are_refused(digits):
         method.run(mlp((784, 9, 10)), digits, "teacher")
     with pytest.raises(ModelError, match="must end with a linear layer with biases"):
         method.run(nn.Sequential(nn.Flatten(), nn.Linear(784, 10, bias=False)), digits, without=3)
-    with pytest.raises(ModelError, match="must give its logits"):
-        method.run(nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.ReLU()), digits, without=3)
+    for bias in (5.0, -5.0):  # the ReLU on, or off, whatever the digit
+        behind = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.ReLU())
+        nn.init.constant_(behind[1].bias, bias)
+        nn.init.zeros_(behind[1].weight)
+        with pytest.raises(ModelError, match="must give its logits"):
+            method.run(behind, digits, without=3)
     with pytest.raises(
         ModelError, match="of class 3, the last linear layer of the student must give its logits; it has 2 out"
     ):

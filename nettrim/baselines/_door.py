@@ -15,7 +15,7 @@ from nettrim.evaluate import evaluating
 from nettrim.masks import LAYERS, weights
 
 
-def fits(model: nn.Module, data: Data) -> None:
+def fits(model: nn.Module, data: Data, *, frozen: bool = False) -> None:
     """Refuse a model and data that cannot be trained together.
 
     Parameters
@@ -24,6 +24,8 @@ def fits(model: nn.Module, data: Data) -> None:
         To be float32 or float64, on the device of the data, all numbers finite, with logits for every class.
     data : Data
         To have samples, finite, and class numbers from 0 on.
+    frozen : bool, optional
+        Whether the model may be one that cannot be trained, as a teacher may.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def fits(model: nn.Module, data: Data) -> None:
             )
     if not isinstance(model, nn.Module) or not weights(model):
         raise ModelError(f"a baseline needs a model with linear layers or convolutions; got {type(model).__name__}")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    if not frozen and not any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError("no parameter of the model requires a gradient, so nothing can be trained: call requires_grad_()")
     for name, value in model.state_dict().items():
         if value.is_floating_point() and (value.dtype != data.x_train.dtype or value.device != data.x_train.device):

@@ -251,7 +251,7 @@ def _check(settings: dict[str, Any], model: nn.Module, data: Data, teacher: nn.M
     _door.choice("control", settings["control"], (True, False))
     _door.fits(model, data)
     if teacher is not None:
-        _door.fits(teacher, data)
+        _door.fits(teacher, data, frozen=True)
         student, large = logits(model, data.x_test[:1]).shape[1], logits(teacher, data.x_test[:1]).shape[1]
         if student != large:
             raise ModelError(f"teacher and student need as many logits; got {large} and {student}")

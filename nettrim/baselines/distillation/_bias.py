@@ -79,12 +79,17 @@ def check_class(left_out: int, model: nn.Module, data: Data) -> None:
             f"to raise the bias of class {left_out}, the last linear layer of the student must give its logits; it has "
             f"{len(biases)} outputs"
         )
-    with torch.no_grad():
-        biases[left_out] += 1.0
-    moved = logits(raised, data.x_test[:2]) - logits(model, data.x_test[:2])
-    moved[:, left_out] -= 1.0
-    if moved.abs().max() > 1e-3:  # rounding of logits is far below, of whatever else is done to them far above
-        raise ModelError("to raise the bias of a class, the last linear layer of the student must give its logits")
+    before = logits(model, data.x_test[:2])
+    by = 1.0 + 2.0 * float(before.abs().max())  # up and down, beyond where a ReLU behind it would be off, or on
+    for moved_by in (by, -by):
+        with torch.no_grad():
+            biases[left_out] += moved_by
+        moved = logits(raised, data.x_test[:2]) - before
+        moved[:, left_out] -= moved_by
+        with torch.no_grad():
+            biases[left_out] -= moved_by
+        if moved.abs().max() > 1e-3 * by:  # rounding of logits is far below, of whatever else is done to them far above
+            raise ModelError("to raise the bias of a class, the last linear layer of the student must give its logits")
 
 
 def output_bias(model: nn.Module) -> nn.Parameter:
