@@ -80,3 +80,25 @@ def test_networks_on_bits_make_the_errors_of_their_float_twins():
     of = _tables.grouped(ROOT / RESULTS / "baseline_binarize.csv", "variant")
     assert all(row["bit_errors"] == row["errors"] for row in of["binary",])
     assert min(float(row["accuracy"]) for row in of["binary",]) >= 0.97
+
+
+def test_students_gain_by_soft_targets_on_every_seed():
+    of = _tables.grouped(ROOT / RESULTS / "baseline_distillation.csv", "student", "temperature", "without", "step")
+    labels, soft = (
+        {row["seed"]: int(row["errors"]) for row in of["784-800-800-10", "20", "", step]} for step in ("labels", "distilled")
+    )
+    assert len(labels) == 5 and all(soft[seed] < labels[seed] for seed in labels)
+    never, raised = (of["784-800-800-10", "20", "3", step] for step in ("distilled", "bias raised"))
+    for before, after in zip(never, raised, strict=True):  # most threes are told by a student that has seen none
+        assert int(after["class_errors"]) < int(before["class_errors"]) < 100
+
+
+@pytest.mark.parametrize(("by", "training"), [("weights", "ramping 0.99 of 0.95"), ("units", "ramping 0.99 of 0.95")])
+def test_targeted_dropout_leaves_what_can_be_pruned(by, training):
+    of = _tables.grouped(ROOT / RESULTS / "baseline_targeted_dropout.csv", "by", "training", "pruned")
+    for level in ("0.9", "0.95"):
+        ours = {row["seed"]: float(row["accuracy"]) for row in of[by, f"{by}, {training}", level]}
+        assert len(ours) == 3
+        for other in ("none", "dropout 0.25", "dropout 0.5"):
+            theirs = {row["seed"]: float(row["accuracy"]) for row in of[by, other, level]}
+            assert all(ours[seed] > theirs[seed] + 0.02 for seed in ours)  # two points at least
