@@ -238,6 +238,46 @@ def binary() -> Found:
     return Found(text, True if statistics.fmean(error) <= 1 else None if statistics.fmean(error) <= 3 else False)
 
 
+def pruned(case: str) -> Found:
+    """Judge Han's rate: on the mean over the seeds no more errors than before; in part, if a standard error would undo it."""
+    rows = [row for row in rows_of("han") if row["case"] == case]
+    first = [row for row in rows if row["step"] == "dense"]
+    last = list({row["seed"]: row for row in rows}.values())
+    before, after = (numbers(some, "errors", 0.01) for some in (first, last))
+    apart = [b - a for a, b in zip(before, after, strict=True)]
+    worse, error = statistics.fmean(apart), statistics.stdev(apart) / len(apart) ** 0.5
+    text = f"{mean(before)} % before, {mean(after)} % at {percent(last, 'kept', 1)}"
+    return Found(text, True if worse <= 0 else None if worse <= error else False)
+
+
+def students() -> Found:
+    """Judge soft targets: half of the errors would be the claim, fewer on every seed is it in part."""
+    of = grouped(RESULTS / "baseline_distillation.csv", "student", "temperature", "without", "step")
+    labels, soft, teacher = (of["784-800-800-10", "20", "", step] for step in ("labels", "distilled", "teacher"))
+    errors = [mean(numbers(rows, "errors"), 1) for rows in (labels, soft)]
+    fewer = all(b < a for a, b in zip(numbers(labels, "errors"), numbers(soft, "errors"), strict=True))
+    half = statistics.fmean(numbers(soft, "errors")) <= statistics.fmean(numbers(labels, "errors")) / 2
+    return Found(f"{errors[0]} and {errors[1]}, the teacher {teacher[0]['errors']}", half or (None if fewer else False))
+
+
+def targeted() -> Found:
+    """Judge targeting: on every seed, at 90 and 95 % of weights and of units, above ordinary dropout and none."""
+    of = grouped(RESULTS / "baseline_targeted_dropout.csv", "by", "training", "pruned")
+    shown, better = [], []
+    for by in ("weights", "units"):
+        ours, *others = (of[by, name, "0.95"] for name in (f"{by}, ramping 0.99 of 0.95", "none", "dropout 0.25"))
+        shown.append(f"{by} {percent(ours, digits=1)} against {' and '.join(percent(rows, digits=1) for rows in others)}")
+        for level, name in [(level, name) for level in ("0.9", "0.95") for name in ("none", "dropout 0.25", "dropout 0.5")]:
+            both = [numbers(of[by, each, level], "accuracy") for each in (f"{by}, ramping 0.99 of 0.95", name)]
+            better += [a > b for a, b in zip(*both, strict=True)]
+    return Found("at 95 %: " + "; ".join(shown), all(better) or (None if any(better) else False))
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    """Return the rows of a study of the baselines."""
+    return read(f"baseline_{name}.csv")
+
+
 def study(name: str, *parts: str) -> tuple[Path, ...]:
     """Return the files of a study of the baselines."""
     return tuple(RESULTS / f"baseline_{name}{part}.csv" for part in ("", *parts))
@@ -250,6 +290,56 @@ def by_baseline(name: str) -> str:
 
 BASELINES = "benchmarks/baselines"
 OTHERS = (
+    Claim(
+        "Han, Pool, Tran, Dally 2015",
+        "LeNet-300-100 loses nothing at a twelfth of its weights",
+        "error 1.64 % to 1.59 %",
+        by_baseline("han"),
+        90,
+        study("han"),
+        lambda: pruned("plain, 12x, iterative"),
+        BASELINES,
+    ),
+    Claim(
+        "Han, Pool, Tran, Dally 2015",
+        "the same for a network of dropout and label smoothing, which is better from the start",
+        "",
+        by_baseline("han"),
+        90,
+        study("han"),
+        lambda: pruned("lenet300, 12x, iterative"),
+        BASELINES,
+    ),
+    Claim(
+        "Han, Pool, Tran, Dally 2015",
+        "LeNet-5 loses nothing at a twelfth of its weights",
+        "error 0.80 % to 0.77 %",
+        by_baseline("han"),
+        90,
+        study("han"),
+        lambda: pruned("lenet5, 12x, iterative, local"),
+        BASELINES,
+    ),
+    Claim(
+        "Gomez et al. 2019",
+        "after targeted dropout much more can be pruned without retraining than after ordinary dropout or none",
+        "",
+        by_baseline("targeted_dropout"),
+        40,
+        study("targeted_dropout"),
+        targeted,
+        BASELINES,
+    ),
+    Claim(
+        "Hinton, Vinyals, Dean 2015",
+        "a student of 800 and 800 units makes half of the errors when it is trained on soft targets",
+        "146 and 74, the teacher 67",
+        by_baseline("distillation"),
+        45,
+        study("distillation"),
+        students,
+        BASELINES,
+    ),
     Claim(
         "Frankle, Carbin 2019",
         "at 21 % of the weights of LeNet-300-100 the ticket learns faster than its re-initialized masks, and better",
