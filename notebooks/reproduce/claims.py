@@ -239,7 +239,7 @@ def binary() -> Found:
 
 
 def pruned(case: str) -> Found:
-    """Judge Han's rate: on the mean over the seeds no more errors than before; in part, if a standard error would undo it."""
+    """Judge Han's rate: on the mean over seeds no more errors than before; in part, if a standard error would undo it."""
     rows = [row for row in rows_of("han") if row["case"] == case]
     first = [row for row in rows if row["step"] == "dense"]
     last = list({row["seed"]: row for row in rows}.values())
