@@ -118,3 +118,19 @@ def test_rounds_of_pruning_are_better_than_one_and_a_plain_network_loses_nothing
     dense, left = (errors("plain, 12x, iterative", step) for step in ("dense", "round 4 retrained"))
     assert len(dense) == 3 and sum(left.values()) <= sum(dense.values())
     assert all(12 * int(row["weights"]) <= 266_200 for row in of["plain, 12x, iterative", "round 4 retrained"])
+
+
+def test_the_small_squeezenet_tells_digits_with_few_parameters():
+    of = _tables.grouped(ROOT / RESULTS / "baseline_squeezenet.csv", "network", "squeeze_ratio", "epochs")
+    ours, beside = of["squeezenet_small", "0.25", "12"], of["lenet5", "", "8"]
+    assert len(ours) == len(beside) == 3 and min(float(row["accuracy"]) for row in ours) >= 0.985
+    assert {int(beside[0]["parameters"]) // int(row["parameters"]) for row in ours} == {26}
+
+
+def test_factors_are_as_near_as_tensorly_s_and_a_fifth_of_the_parameters_loses_nothing():
+    for row in _tables.rows.read(ROOT / RESULTS / "baseline_low_rank_tensorly.csv"):
+        assert float(row["ours"]) <= float(row["tensorly"]) + 5e-5  # alternating least squares, each stopped by its own rule
+    of = _tables.grouped(ROOT / RESULTS / "baseline_low_rank.csv", "network", "settings")
+    (rows,) = (rows for (_, told), rows in of.items() if '"data"' in told and "0.15" in told)
+    assert len(rows) == 3 and all(float(row["parameters"]) < 0.22 for row in rows)
+    assert sum(float(row["accuracy_after"]) - float(row["dense_accuracy"]) for row in rows) >= 0

@@ -250,6 +250,17 @@ def pruned(case: str) -> Found:
     return Found(text, True if worse <= 0 else None if worse <= error else False)
 
 
+def penalties(step: str, better: str) -> Found:
+    """Judge the penalties, the same in training and retraining: the better has fewer errors on every seed, 8x and 12x."""
+    of, shown, fewer = grouped(RESULTS / "baseline_han_penalties.csv", "case", "step"), [], []
+    for rate in ("8x", "12x"):
+        both = [of[f"lenet300, {rate}, trained with {p}, retrained with {p}", f"round 1 {step}"] for p in ("l1", "l2")]
+        one, two = (numbers(rows, "errors", 0.01) for rows in both)
+        shown.append(f"{rate} {mean(one)} % with L1, {mean(two)} % with L2")
+        fewer += [(a < b) == (better == "l1") for a, b in zip(one, two, strict=True)]
+    return Found("; ".join(shown), all(fewer) or (None if sum(fewer) > len(fewer) / 2 else False))
+
+
 def students() -> Found:
     """Judge soft targets: half of the errors would be the claim, fewer on every seed is it in part."""
     of = grouped(RESULTS / "baseline_distillation.csv", "student", "temperature", "without", "step")
@@ -318,6 +329,26 @@ OTHERS = (
         70,
         study("han"),
         lambda: pruned("lenet5, 12x, iterative, local"),
+        BASELINES,
+    ),
+    Claim(
+        "Han, Pool, Tran, Dally 2015",
+        "before retraining L1 is better",
+        "",
+        by_baseline("han"),
+        70,
+        study("han", "_penalties"),
+        lambda: penalties("pruned", "l1"),
+        BASELINES,
+    ),
+    Claim(
+        "Han, Pool, Tran, Dally 2015",
+        "after retraining L2 is better",
+        "",
+        by_baseline("han"),
+        70,
+        study("han", "_penalties"),
+        lambda: penalties("retrained", "l2"),
         BASELINES,
     ),
     Claim(
