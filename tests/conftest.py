@@ -1,4 +1,4 @@
-"""Random layers, problems of every kind and the one law that compares answers, shared by all test files.
+"""Random layers, problems of every kind and the one law that compares answers, shared by all test files; small data too.
 
 Every seed is passed by hand to ``np.random.default_rng``; hypothesis is derandomized, so a run repeats itself. The fixtures
 are functions of session scope because hypothesis refuses fixtures that are made anew for each example.
@@ -6,8 +6,10 @@ are functions of session scope because hypothesis refuses fixtures that are made
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 
+from nettrim.data import Data
 from solvers import Certificate, LayerProblem
 
 settings.register_profile("nettrim", deadline=None, derandomize=True, max_examples=25, database=None)
@@ -77,3 +79,12 @@ def consistent():
     tolerance of a solver in it: it holds for the worst iterate as for the best.
     """
     return _consistent
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Return four noisy classes in twelve dimensions, 80 samples to train and 40 to test."""
+    generator = torch.Generator().manual_seed(5)
+    y = torch.arange(120) % 4
+    x = torch.randn(4, 12, generator=generator)[y] + torch.randn(120, 12, generator=generator)
+    return Data("blobs", x[:80], y[:80], x[80:], y[80:])

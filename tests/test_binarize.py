@@ -34,6 +34,7 @@ from nettrim.data import Data, mnist5k
 from nettrim.errors import DataError, ModelError, SettingError
 from nettrim.models import lenet5, lenet300, mlp
 from tests.networks import Residual, small
+from tests.toys import looked
 
 SEEDS = st.integers(0, 2**31)
 
@@ -206,19 +207,6 @@ def test_what_it_cannot_binarize_it_names():
         binarized(small(), activations="tanh")
     with pytest.raises(ValueError, match="at least two positive widths"):
         binary_mlp((5,))
-
-
-def looked(model, x):
-    """Return the hidden signs of a network, and its scores."""
-    seen = []
-    hooks = [
-        part.register_forward_hook(lambda part, given, came: seen.append(came)) for part in model if isinstance(part, Sign)
-    ]
-    with torch.no_grad():
-        scores = model(x)
-    for hook in hooks:
-        hook.remove()
-    return seen, scores
 
 
 # --- the method

@@ -1,6 +1,5 @@
 """Deep Compression: the stages of the method on real digits, and a run that is cut off and goes on."""
 
-import copy
 import json
 import math
 from statistics import NormalDist
@@ -22,32 +21,13 @@ from nettrim.baselines.deep_compression import (
 )
 from nettrim.data import Data, mnist5k
 from nettrim.errors import ModelError, SettingError
-from nettrim.masks import magnitude, threshold, weights
+from nettrim.masks import threshold, weights
 from nettrim.models import lenet300, mlp
 from nettrim.train import train
-from tests.networks import samples, small
+from tests.networks import small
+from tests.toys import bits, learnable
 
 QUICK = {"keep": 0.4, "rounds": 2, "round_epochs": 1, "epochs": 2, "bits": 2, "tune_epochs": 1, "batch_size": 20}
-
-
-def toy(n=60):
-    """Random samples for ``small``, and labels that a network of its kind gives them, so that they can be learned."""
-    x, more = samples(n), samples(n, seed=2)
-    with torch.no_grad():
-        labels, others = small(5).eval()(x).argmax(1), small(5).eval()(more).argmax(1)
-    return Data("toy", x, labels, more, others)
-
-
-def bits(model):
-    return {name: value.contiguous().reshape(-1).view(torch.uint8).tolist() for name, value in model.state_dict().items()}
-
-
-def pruned(model, keep=0.3):
-    """A copy with zeros."""
-    model = copy.deepcopy(model)
-    for name, mask in magnitude(model, keep).items():
-        model.get_parameter(name).data[~mask] = 0
-    return model
 
 
 def test_the_method_compresses_real_digits_and_tells_every_stage(tmp_path):
@@ -76,7 +56,7 @@ def test_the_method_compresses_real_digits_and_tells_every_stage(tmp_path):
 
 
 def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
-    data, model = toy(), small(3)
+    data, model = learnable(), small(3)
     whole = run(model, data, **QUICK, start="forgy", seed=4, folder=tmp_path / "whole")
     assert bits(run(model, data, **QUICK, start="forgy", seed=4).model) == bits(whole.model)
     assert bits(run(model, data, **QUICK, start="forgy", seed=5).model) != bits(whole.model)
@@ -127,17 +107,17 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_with_the_same_bytes(tmp_path, m
 )
 def test_bad_settings_are_refused_by_name_before_any_work(setting, value, match, tmp_path):
     with pytest.raises(SettingError, match=match):
-        run(small(), toy(), **{setting: value}, folder=tmp_path / "none")
+        run(small(), learnable(), **{setting: value}, folder=tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 def test_a_model_that_does_not_fit_the_data_is_refused():
     with pytest.raises(ModelError, match="does not take samples"):
-        run(lenet300(), toy())
+        run(lenet300(), learnable())
     with pytest.raises(ModelError, match="does not take samples"):
-        prune(lenet300(), toy())
+        prune(lenet300(), learnable())
     with pytest.raises(ModelError, match="needs a model with linear layers or convolutions"):
-        prune(nn.Sequential(nn.Flatten()), toy())
+        prune(nn.Sequential(nn.Flatten()), learnable())
 
 
 def test_fractions_fall_to_their_end_and_dropout_by_the_root_of_what_is_left(monkeypatch):
@@ -148,7 +128,7 @@ def test_fractions_fall_to_their_end_and_dropout_by_the_root_of_what_is_left(mon
         return train(network, *args, masks=masks, **more)
 
     monkeypatch.setattr(_pruned, "train", look)
-    stages = prune(model, toy(), keep=[0.25, 0.36, 1.0], rounds=2, round_epochs=1, epochs=1)
+    stages = prune(model, learnable(), keep=[0.25, 0.36, 1.0], rounds=2, round_epochs=1, epochs=1)
     assert [counts for counts, _ in seen] == [[54, 38, 28], [27, 23, 28]]  # of 108, 63 and 28
     assert [p for _, p in seen] == pytest.approx([0.5 * math.sqrt(54 / 108), 0.5 * math.sqrt(27 / 108)], rel=1e-12)
     assert all(stage.model[3].p == 0.5 for stage in stages)
@@ -162,12 +142,12 @@ def test_whole_channels_are_dropped_less_too(monkeypatch):
     )
     seen = []
     monkeypatch.setattr(_pruned, "train", lambda network, *_, **__: seen.append([network[2].p, network[4].p]) or network)
-    prune(model, toy(), keep=0.25, rounds=1)
+    prune(model, learnable(), keep=0.25, rounds=1)
     assert seen == [[pytest.approx(0.5 * 0.5), pytest.approx(0.4 * 0.5)]]
 
 
 def test_a_fraction_is_a_threshold_of_quality_times_deviation(monkeypatch):
-    model, data = nn.Sequential(nn.Flatten(), nn.Linear(12, 2000), nn.ReLU(), nn.Linear(2000, 10)), toy()
+    model, data = nn.Sequential(nn.Flatten(), nn.Linear(12, 2000), nn.ReLU(), nn.Linear(2000, 10)), learnable()
     for weight, size in zip(weights(model).values(), (0.2, 3.0), strict=True):
         nn.init.normal_(weight, std=size, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(_pruned, "train", lambda network, *_, **__: network)

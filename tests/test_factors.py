@@ -12,20 +12,7 @@ from nettrim.baselines.low_rank._cp import cp
 from nettrim.baselines.low_rank._truncated import spectrum, truncated
 from nettrim.baselines.low_rank._tucker import tucker2, unfolded
 from nettrim.errors import SettingError
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def decaying(shape, seed=0, power=1.0):
-    """A random tensor whose unfoldings have falling spectra, as trained kernels have."""
-    K = normal(*shape, seed=seed)
-    for axis, n in enumerate(shape):
-        falling = np.diag(1.0 / np.arange(1, n + 1) ** power)
-        K = np.moveaxis(np.tensordot(falling @ np.linalg.qr(normal(n, n, seed=seed + axis + 1))[0], K, (1, axis)), 0, axis)
-    return K
-
+from tests.toys import decaying, normal
 
 # --- singular values
 

@@ -18,18 +18,7 @@ from nettrim.masks import impose, kept
 from nettrim.models import mlp
 from nettrim.recipes import NETWORKS, Recipe, trained
 from tests.networks import Residual, samples
-
-
-def toy(n=90, size=(1, 6, 6), seed=0):
-    """Three classes of images that differ in their mean."""
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.arange(n) % 3
-    x = torch.randn(n, *size, generator=generator) + y.view(-1, 1, 1, 1)
-    return Data("toy", x[:60], y[:60], x[60:], y[60:])
-
-
-def plain(seed=0):
-    return mlp((36, 20, 12, 3), dropout=0.5, seed=seed)
+from tests.toys import plain, state, toy
 
 
 def convolutional(seed=0):
@@ -39,10 +28,6 @@ def convolutional(seed=0):
             *(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
             *(nn.Linear(24, 10), nn.ReLU(), nn.Dropout(0.4), nn.Linear(10, 3)),
         )
-
-
-def state(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def same(a, b):

@@ -12,31 +12,15 @@ from benchmarks.baselines._tables import mean
 from nettrim.baselines import lottery
 from nettrim.baselines.lottery._hunt import Hunt
 from nettrim.baselines.lottery._tickets import Course, seeded, split
-from nettrim.data import Data, mnist5k
+from nettrim.data import mnist5k
 from nettrim.errors import ModelError, SettingError
 from nettrim.evaluate import evaluate
 from nettrim.masks import kept, weights
 from nettrim.models import mlp
 from nettrim.train import constant, train
+from tests.toys import net, same_weights
 
 SMALL = {"iterations": 30, "every": 4, "batch_size": 8, "learning_rate": 5e-3, "validation": 0.25}
-
-
-@pytest.fixture(scope="module")
-def blobs():
-    """Return four noisy classes in twelve dimensions, 80 samples to train and 40 to test."""
-    generator = torch.Generator().manual_seed(5)
-    y = torch.arange(120) % 4
-    x = torch.randn(4, 12, generator=generator)[y] + torch.randn(120, 12, generator=generator)
-    return Data("blobs", x[:80], y[:80], x[80:], y[80:])
-
-
-def net(seed=0):
-    return mlp((12, 9, 7, 4), seed=seed)
-
-
-def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 def stage(folder, name, like=None):
@@ -96,19 +80,19 @@ def test_each_round_prunes_the_last_one_and_trains_from_the_initial_weights(blob
     lottery.run(net(), blobs, rounds=2, oneshot=True, scope="global", **SMALL, seed=1, folder=tmp_path)
     theta, takes = lottery.glorot(net(), seed=1), lottery.rates(net())
     dense = replay(blobs, theta, {}, 1, ("ticket", 0, 0))
-    assert same(dense, stage(tmp_path, "round-0-ticket-0")[0])
+    assert same_weights(dense, stage(tmp_path, "round-0-ticket-0")[0])
     masks = lottery.pruned(dense, {}, takes, scope="global")
     first = replay(blobs, theta, masks, 1, ("ticket", 1, 0))
     masks = lottery.pruned(first, masks, takes, scope="global")
     model, found = stage(tmp_path, "round-2-ticket-0")
     assert all(torch.equal(found[name], masks[name]) for name in takes)
-    assert same(model, replay(blobs, theta, masks, 1, ("ticket", 2, 0)))
+    assert same_weights(model, replay(blobs, theta, masks, 1, ("ticket", 2, 0)))
     assert (model[1].bias != 0).all()
     model, found = stage(tmp_path, "round-2-oneshot-0")
     once = lottery.pruned(dense, {}, takes, rounds=2, scope="global")
     assert all(torch.equal(found[name], once[name]) for name in takes)
     assert any((found[name] != masks[name]).any() for name in takes)
-    assert same(model, replay(blobs, theta, once, 1, ("oneshot", 2, 0)))
+    assert same_weights(model, replay(blobs, theta, once, 1, ("oneshot", 2, 0)))
 
 
 def test_late_rewinding_goes_back_to_where_the_dense_training_was(blobs, tmp_path):
@@ -120,14 +104,16 @@ def test_late_rewinding_goes_back_to_where_the_dense_training_was(blobs, tmp_pat
         blobs, theta, {}, 0, ("ticket", 0, 0), after_step=lambda n, m: passed.update({n: m.state_dict()["1.weight"].clone()})
     )
     begin, _ = stage(tmp_path, "start")
-    assert torch.equal(begin[1].weight, passed[7]) and same(dense, stage(tmp_path, "round-0-ticket-0")[0])
+    assert torch.equal(begin[1].weight, passed[7]) and same_weights(dense, stage(tmp_path, "round-0-ticket-0")[0])
     masks = found.masks
-    assert same(found.model, replay(blobs, begin, masks, 0, ("ticket", 1, 0), steps=30 - 7))
-    assert same(stage(tmp_path, "round-1-oneshot-0")[0], replay(blobs, begin, masks, 0, ("oneshot", 1, 0), steps=30 - 7))
+    assert same_weights(found.model, replay(blobs, begin, masks, 0, ("ticket", 1, 0), steps=30 - 7))
+    assert same_weights(
+        stage(tmp_path, "round-1-oneshot-0")[0], replay(blobs, begin, masks, 0, ("oneshot", 1, 0), steps=30 - 7)
+    )
     random, places = stage(tmp_path, "round-1-random-0")
-    assert same(random, replay(blobs, theta, places, 0, ("random", 1, 0)))
+    assert same_weights(random, replay(blobs, theta, places, 0, ("random", 1, 0)))
     reinit = lottery.glorot(net(), seed=seeded(0, "weights", 1, 0))
-    assert same(stage(tmp_path, "round-1-reinit-0")[0], replay(blobs, reinit, masks, 0, ("reinit", 1, 0)))
+    assert same_weights(stage(tmp_path, "round-1-reinit-0")[0], replay(blobs, reinit, masks, 0, ("reinit", 1, 0)))
     # Iterations are counted from the initial weights.
     assert all(row["early_stop"] % 4 == 0 or row["early_stop"] == 30 for row in found.rows)
     late = lottery.run(net(), blobs, rounds=1, rewind=29, **SMALL)
@@ -139,8 +125,8 @@ def test_the_second_strategy_resets_in_the_last_round_only(blobs, tmp_path):
     theta = lottery.glorot(net())
     dense, _ = stage(tmp_path, "round-0-ticket-0", net())
     on, masks = stage(tmp_path, "round-1-ticket-0", net())
-    assert same(on, replay(blobs, dense, masks, 0, ("ticket", 1, 0)))
-    assert same(found.model, replay(blobs, theta, found.masks, 0, ("ticket", 2, 0)))
+    assert same_weights(on, replay(blobs, dense, masks, 0, ("ticket", 1, 0)))
+    assert same_weights(found.model, replay(blobs, theta, found.masks, 0, ("ticket", 2, 0)))
 
 
 # --- the whole
@@ -152,7 +138,7 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_bytes(blobs, tmp_path, mon
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
     whole = lottery.run(model, blobs, **asked)
-    assert torch.equal(torch.random.get_rng_state(), state) and same(model, net())
+    assert torch.equal(torch.random.get_rng_state(), state) and same_weights(model, net())
     fit, trainings = Course.fit, []
 
     def cut(self, *given, **more):

@@ -15,19 +15,7 @@ from nettrim.data import Data
 from nettrim.errors import ModelError, SettingError
 from nettrim.models import separable
 from tests.networks import Odd, Tied
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def decaying(shape, seed=0, power=1.0):
-    """A random tensor whose unfoldings have falling spectra, as trained kernels have."""
-    K = normal(*shape, seed=seed)
-    for axis, n in enumerate(shape):
-        falling = np.diag(1.0 / np.arange(1, n + 1) ** power)
-        K = np.moveaxis(np.tensordot(falling @ np.linalg.qr(normal(n, n, seed=seed + axis + 1))[0], K, (1, axis)), 0, axis)
-    return K
+from tests.toys import decaying, normal
 
 
 def off(a, b):

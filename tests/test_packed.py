@@ -19,21 +19,10 @@ from nettrim.baselines.deep_compression import (
 )
 from nettrim.baselines.deep_compression._costs import pruned_bytes
 from nettrim.errors import ModelError, SettingError
-from nettrim.masks import magnitude, weights
+from nettrim.masks import weights
 from nettrim.models import lenet300
 from tests.networks import Tied, small
-
-
-def bits(model):
-    return {name: value.contiguous().reshape(-1).view(torch.uint8).tolist() for name, value in model.state_dict().items()}
-
-
-def pruned(model, keep=0.3):
-    """A copy with zeros."""
-    model = copy.deepcopy(model)
-    for name, mask in magnitude(model, keep).items():
-        model.get_parameter(name).data[~mask] = 0
-    return model
+from tests.toys import bits, pruned
 
 
 def odd(seed=0):

@@ -15,27 +15,10 @@ from torch.nn import functional as F  # noqa: N812
 from nettrim.baselines import han
 from nettrim.baselines.han import _retraining as retraining
 from nettrim.baselines.han import _thresholds as by
-from nettrim.data import Data
 from nettrim.errors import SettingError
 from nettrim.evaluate import evaluate
 from nettrim.masks import everything, kept, threshold, weights
-from nettrim.models import mlp
-
-
-def toy(n=90, size=(1, 6, 6), seed=0):
-    """Three classes of images that differ in their mean."""
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.arange(n) % 3
-    x = torch.randn(n, *size, generator=generator) + y.view(-1, 1, 1, 1)
-    return Data("toy", x[:60], y[:60], x[60:], y[60:])
-
-
-def plain(seed=0):
-    return mlp((36, 20, 12, 3), dropout=0.5, seed=seed)
-
-
-def state(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
+from tests.toys import plain, state, toy
 
 
 def same(a, b):

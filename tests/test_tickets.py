@@ -18,25 +18,9 @@ from nettrim.masks import everything, shuffled, weights
 from nettrim.models import lenet5, lenet300, mlp
 from nettrim.train import constant, train
 from tests.networks import Tied
+from tests.toys import net, same_weights
 
 SMALL = {"iterations": 30, "every": 4, "batch_size": 8, "learning_rate": 5e-3, "validation": 0.25}
-
-
-@pytest.fixture(scope="module")
-def blobs():
-    """Return four noisy classes in twelve dimensions, 80 samples to train and 40 to test."""
-    generator = torch.Generator().manual_seed(5)
-    y = torch.arange(120) % 4
-    x = torch.randn(4, 12, generator=generator)[y] + torch.randn(120, 12, generator=generator)
-    return Data("blobs", x[:80], y[:80], x[80:], y[80:])
-
-
-def net(seed=0):
-    return mlp((12, 9, 7, 4), seed=seed)
-
-
-def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 # --- initial weights and rates
@@ -49,8 +33,8 @@ def test_glorot_gives_each_layer_its_variance_and_no_bias(build):
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
     drawn = lottery.glorot(model, seed=8)
-    assert torch.equal(torch.random.get_rng_state(), state) and same(model, before)
-    assert same(drawn, lottery.glorot(before, seed=8)) and not same(drawn, lottery.glorot(model, seed=9))
+    assert torch.equal(torch.random.get_rng_state(), state) and same_weights(model, before)
+    assert same_weights(drawn, lottery.glorot(before, seed=8)) and not same_weights(drawn, lottery.glorot(model, seed=9))
     for name, parameter in drawn.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any()
@@ -79,7 +63,7 @@ def test_weights_in_a_random_order_stay_in_their_layer():
         assert not torch.equal(parameter, other)
         assert torch.equal(parameter.flatten().sort().values, other.flatten().sort().values)
     assert moved.a.weight is moved.b.weight
-    assert same(moved, redrawn(model, 4)) and not same(moved, redrawn(model, 5))
+    assert same_weights(moved, redrawn(model, 4)) and not same_weights(moved, redrawn(model, 5))
 
 
 def test_the_output_layer_has_half_the_rate_and_convolutions_their_own():
@@ -187,7 +171,7 @@ def test_the_early_stop_is_the_first_least_validation_loss_and_accuracy_is_taken
         how = {"batch_size": 8, "learning_rate": 0.05, "schedule": constant, "masks": masks, "seed": 2}
         return train(net(), left.x_train, left.y_train, steps=steps, **how, **more)
 
-    assert same(found.model, again(61, after_step=look))
+    assert same_weights(found.model, again(61, after_step=look))
     stop = min(losses, key=losses.get)
     assert 4 < stop < 61 and list(losses) == [*range(4, 61, 4), 61]  # in the middle, so both directions count
     there = evaluate(again(stop), blobs.x_test, blobs.y_test)
@@ -206,5 +190,5 @@ def test_the_early_stop_is_the_first_least_validation_loss_and_accuracy_is_taken
 def test_test_samples_decide_nothing(blobs):
     other = Data("blobs", blobs.x_train, blobs.y_train, blobs.x_test.flip(0), blobs.y_test)
     a, b = (lottery.run(net(), data, rounds=2, **SMALL) for data in (blobs, other))
-    assert same(a.model, b.model) and [row["early_stop"] for row in a.rows] == [row["early_stop"] for row in b.rows]
+    assert same_weights(a.model, b.model) and [row["early_stop"] for row in a.rows] == [row["early_stop"] for row in b.rows]
     assert a.rows[-1]["loss"] != b.rows[-1]["loss"]

@@ -8,19 +8,7 @@ import pytest
 from nettrim.baselines.low_rank import _ranks
 from nettrim.baselines.low_rank._vbmf import evbmf, free_energy, threshold
 from nettrim.errors import SettingError
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
-
-
-def decaying(shape, seed=0, power=1.0):
-    """A random tensor whose unfoldings have falling spectra, as trained kernels have."""
-    K = normal(*shape, seed=seed)
-    for axis, n in enumerate(shape):
-        falling = np.diag(1.0 / np.arange(1, n + 1) ** power)
-        K = np.moveaxis(np.tensordot(falling @ np.linalg.qr(normal(n, n, seed=seed + axis + 1))[0], K, (1, axis)), 0, axis)
-    return K
+from tests.toys import decaying, normal
 
 
 def by_hand(gamma, sigma2, L, M, steps=20000):

@@ -17,32 +17,11 @@ from nettrim.baselines.deep_compression import (
     starts,
     tune,
 )
-from nettrim.data import Data
 from nettrim.errors import ModelError, SettingError
-from nettrim.masks import magnitude, weights
+from nettrim.masks import weights
 from nettrim.train import constant, train
-from tests.networks import samples, small
-
-
-def toy(n=60):
-    """Random samples for ``small``, and labels that a network of its kind gives them, so that they can be learned."""
-    x, more = samples(n), samples(n, seed=2)
-    with torch.no_grad():
-        labels, others = small(5).eval()(x).argmax(1), small(5).eval()(more).argmax(1)
-    return Data("toy", x, labels, more, others)
-
-
-def bits(model):
-    return {name: value.contiguous().reshape(-1).view(torch.uint8).tolist() for name, value in model.state_dict().items()}
-
-
-def pruned(model, keep=0.3):
-    """A copy with zeros."""
-    model = copy.deepcopy(model)
-    for name, mask in magnitude(model, keep).items():
-        model.get_parameter(name).data[~mask] = 0
-    return model
-
+from tests.networks import small
+from tests.toys import bits, learnable, pruned
 
 # --- k-means
 
@@ -152,7 +131,7 @@ def test_what_cannot_be_shared_is_refused_by_name():
 
 
 def test_the_gradient_of_a_shared_weight_is_the_sum_over_its_cluster_and_sgd_steps_along_it():
-    data, shared = toy(), share(pruned(small()), 2).eval()
+    data, shared = learnable(), share(pruned(small()), 2).eval()
     module = Shared(shared)
     nn.functional.cross_entropy(module(data.x_train), data.y_train).backward()
     nn.functional.cross_entropy(shared(data.x_train), data.y_train).backward()
@@ -173,7 +152,7 @@ def test_the_gradient_of_a_shared_weight_is_the_sum_over_its_cluster_and_sgd_ste
 
 
 def test_training_shared_weights_keeps_zeros_and_clusters_and_lowers_the_loss():
-    data, shared = toy(), share(pruned(small(5), 0.5), 2)
+    data, shared = learnable(), share(pruned(small(5), 0.5), 2)
     tuned = tune(shared, data, epochs=20, learning_rate=3e-3, batch_size=20, label_smoothing=0.0)
     for name, weight in weights(shared).items():
         came = weights(tuned)[name]
@@ -190,9 +169,9 @@ def test_training_shared_weights_keeps_zeros_and_clusters_and_lowers_the_loss():
 )
 def test_bad_settings_of_tuning_are_refused_by_name(wrong):
     with pytest.raises(SettingError, match=f"{next(iter(wrong))} must be"):
-        tune(share(small(), 2), toy(), **wrong)
+        tune(share(small(), 2), learnable(), **wrong)
 
 
 def test_a_network_that_does_not_fit_the_data_is_not_tuned():
     with pytest.raises(ModelError, match="does not take samples"):
-        tune(nn.Linear(5, 4), toy())
+        tune(nn.Linear(5, 4), learnable())

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nettrim.baselines.binarize import (
-    Sign,
     XnorNetwork,
     binarized,
     binary_mlp,
@@ -21,6 +20,7 @@ from nettrim.baselines.binarize import (
 from nettrim.errors import ModelError
 from nettrim.models import lenet5
 from tests.networks import small
+from tests.toys import looked
 
 SEEDS = st.integers(0, 2**31)
 
@@ -45,19 +45,6 @@ def awkward(model, seed):
             norm.running_mean = 3 * torch.randn(size_of, generator=made)
             norm.running_var = torch.randn(size_of, generator=made).mul(3).exp()
     return model.eval()
-
-
-def looked(model, x):
-    """Return the hidden signs of a network, and its scores."""
-    seen = []
-    hooks = [
-        part.register_forward_hook(lambda part, given, came: seen.append(came)) for part in model if isinstance(part, Sign)
-    ]
-    with torch.no_grad():
-        scores = model(x)
-    for hook in hooks:
-        hook.remove()
-    return seen, scores
 
 
 @given(SEEDS)
