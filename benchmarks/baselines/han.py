@@ -11,8 +11,8 @@ On whole MNIST, over seeds:
 
     python -m benchmarks.baselines.han --networks FOLDER
 
-goes on from the rows that are there, in about 115 minutes of one core where the networks of the recipes lie in the folder: 87
-for the rates, 28 for the others. On two cores ``--study rates`` and ``--study penalties scan hptd`` run at once.
+goes on from the rows that are there, in about 115 minutes of one core where the networks of the recipes lie in the folder:
+87 for the rates, 28 for the others. On two cores ``--study rates`` and ``--study penalties scan hptd`` run at once.
 """
 
 from __future__ import annotations
