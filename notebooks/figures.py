@@ -11,10 +11,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reproduce import claims, mnist, spirals
-from reproduce.figure import RESULTS, Figure
-
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in (*spirals.FIGURES, *mnist.FIGURES)}
+from reproduce.catalog import FIGURES, PAGE, page
+from reproduce.figure import RESULTS
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -32,7 +30,7 @@ def main(given: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"no figure is called {unknown[0]!r}; there are {', '.join(FIGURES)}")
     if args.claims:
-        claims.PAGE.write_text(claims.page(), encoding="utf-8")
+        PAGE.write_text(page(), encoding="utf-8")
         return
     if not args.names:
         for figure in FIGURES.values():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,23 +46,3 @@ def panels(rows: int = 1, columns: int = 1, *, height: float = 2.5, **how: Any) 
 def looks(number: int) -> dict[str, Any]:
     """Return color, mark and line of the n-th curve."""
     return {"color": COLORS[number], "marker": MARKS[number], "linestyle": LINES[number]}
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error, 0 of one value."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return statistics.fmean(values), error
-
-
-def curve(ax: Axes, rows: Iterable[Mapping[str, str]], x: str, y: str, *, number: int, label: str, **factor: float) -> None:
-    """Draw the mean of y against that of x, both with standard errors, for rows of equal settings over seeds.
-
-    ``rows`` are grouped by their field "point"; ``factor`` may have ``of_x`` and ``of_y``.
-    """
-    points = []
-    for _, same in itertools.groupby(sorted(rows, key=lambda row: float(row["point"])), key=lambda row: float(row["point"])):
-        cases = list(same)
-        values = ([factor.get(f"of_{axis}", 1.0) * float(row[name]) for row in cases] for axis, name in (("x", x), ("y", y)))
-        points.append([number for pair in map(mean_and_error, values) for number in pair])
-    xs, x_errors, ys, y_errors = zip(*sorted(points), strict=True)
-    ax.errorbar(xs, ys, xerr=x_errors, yerr=y_errors, label=label, capsize=2, elinewidth=0.8, **looks(number))

@@ -1,208 +1,14 @@
-"""Every claim of the papers beside what was found here: the rows of REPRODUCTION.md, computed from committed rows.
-
-A verdict follows from the rows by the condition that stands here beside the claim: reproduced, partly, not, or open where
-there are no rows yet. ``python notebooks/figures.py --claims`` writes the page.
-"""
+"""The claims of the other systems, each with the condition under which the rows say that it was reproduced."""
 
 from __future__ import annotations
 
-import csv
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.baselines import lottery
-from benchmarks.baselines._tables import grouped, markdown, mean, numbers, percent
-from reproduce import ROOT, spirals
-from reproduce.figure import RESULTS, Figure
-
-PAGE = ROOT / "REPRODUCTION.md"
-OPEN = "open"
-
-
-class Found(NamedTuple):
-    """What was found: in words and numbers, and whether it is what the paper says (None: in part)."""
-
-    text: str
-    same: bool | None
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim of a paper.
-
-    Attributes
-    ----------
-    source, claim, published : str
-        Where it stands, what it says, and its numbers.
-    command : str
-        What makes the rows.
-    minutes : int
-        On two cores.
-    files : tuple of pathlib.Path
-        The rows; while one is missing the claim is open.
-    found : callable
-        Computes from them what was found here.
-    where : str
-        The notebook or page that shows it.
-    """
-
-    source: str
-    claim: str
-    published: str
-    command: str
-    minutes: int
-    files: tuple[Path, ...]
-    found: Callable[[], Found]
-    where: str = ""
-
-    def cells(self) -> list[str]:
-        """Return the row of the table."""
-        made = all(path.exists() for path in self.files)
-        found = self.found() if made else Found("", None)
-        verdict = {True: "reproduced", False: "not reproduced", None: "in part"}[found.same] if made else OPEN
-        return [
-            self.source,
-            self.claim,
-            self.published,
-            found.text,
-            verdict,
-            self.where,
-            f"`{self.command}`",
-            str(self.minutes),
-        ]
-
-
-def page() -> str:
-    """Return the page."""
-    head = ["source", "claim", "published", "here", "verdict", "shown in", "made by", "minutes"]
-    return f"""# Reproduction
-
-Each claim of the papers whose settings are known, beside what was found here; `python notebooks/figures.py --claims`
-computes this page from the committed rows, and a test holds it to them. In parentheses are standard errors, in brackets the
-least and the largest. An open claim has no rows yet. Minutes are of two cores.
-
-## Net-Trim
-
-{markdown([head, *(claim.cells() for claim in NET_TRIM)])}
-
-## Other systems
-
-{markdown([head, *(claim.cells() for claim in OTHERS)])}
-"""
-
-
-# --- Net-Trim ---
-
-
-def span(values: Sequence[float], digits: int = 0) -> str:
-    """Return the median, and the least and the largest in brackets."""
-    least, middle, most = (f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
-    return f"{middle} [{least}, {most}]"
-
-
-def spiral_run(run: str, removed: float, apart: float) -> Found:
-    """Judge a run: as much of layer 2 is removed by every network; in part if the discrepancy is larger than published."""
-    rows = [row for row in spirals.RUNS.read() if row["run"] == run]
-    cut = [100 - 100 * int(row["after_2"]) / int(row["before_2"]) for row in rows]
-    error = numbers(rows, "discrepancy")
-    text = f"{span(cut, 1)} % of layer 2 at a discrepancy of {span(error, 3)}; every layer certified"
-    enough = min(cut) >= removed and all(row["solved"] == "True" for row in rows)
-    return Found(text, (True if max(error) <= apart else None) if enough else False)
-
-
-def of_figure(figure: Figure) -> tuple[Path, ...]:
-    """Return the file of a figure's rows."""
-    return (figure.path(),)
-
-
-def read(name: str) -> list[dict[str, str]]:
-    """Return the rows of a study."""
-    with (RESULTS / name).open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def theorems() -> Found:
-    """Judge the bounds: they hold in all trims."""
-    right = [row for row in read("tightness.csv") if not row["source"].startswith("WRONG")]
-    held = sum(row["holds"] == "True" for row in right)
-    return Found(f"{held} of {len(right)} statements about 120 trims hold", held == len(right))
-
-
-def theorem3() -> Found:
-    """Judge the promise: no row of Gaussian inputs is recovered more seldom than promised."""
-    rows = [row for row in read("recovery_theorem3.csv") if row["ensemble"] == "gaussian"]
-    kept = sum(row["consistent"] == "True" for row in rows)
-    least = min(int(row["recovered"]) / int(row["trials"]) for row in rows)
-    return Found(f"kept in {kept} of {len(rows)} rows; recovered in at least {least:.1%} of the draws", kept == len(rows))
-
-
-def constant() -> Found:
-    """Judge the law: one constant within a tenth would be the law, within a half it is so in part."""
-    rows = [row for row in read("recovery_constant.csv") if row["ensemble"] == "gaussian" and row["N"] == "all"]
-    rows = rows or [row for row in read("recovery_constant.csv") if row["ensemble"] == "gaussian"]
-    worst = max(numbers(rows, "misfit"))
-    values = ", ".join(f"{float(row['c']):.2f} ({float(row['share']):.0%})" for row in rows)
-    return Found(f"c = {values}; off by up to {worst:.0%}", True if worst <= 0.1 else None if worst <= 0.5 else False)
-
-
-NET_TRIM = (
-    Claim(
-        "NIPS 2017, Figure 1, run 1",
-        "more than 93 % of the links between the hidden layers of a spiral classifier are removed",
-        "93.3 % at 0.046",
-        "python notebooks/figures.py spirals_runs",
-        spirals.RUNS.minutes,
-        of_figure(spirals.RUNS),
-        lambda: spiral_run("1", 93, 0.046),
-        "01_spirals",
-    ),
-    Claim(
-        "NIPS 2017, Figure 1, run 2",
-        "after training with dropout and l1 too",
-        "85.8 % at 0.0183",
-        "python notebooks/figures.py spirals_runs",
-        spirals.RUNS.minutes,
-        of_figure(spirals.RUNS),
-        lambda: spiral_run("2", 85.8, 0.0183),
-        "01_spirals",
-    ),
-    Claim(
-        "NIPS 2017, Theorems 1 and 2",
-        "the error of the output is bounded by the errors of the layers",
-        "proved",
-        "python -m benchmarks.tightness",
-        40,
-        (RESULTS / "tightness.csv",),
-        theorems,
-        "02_theory",
-    ),
-    Claim(
-        "NIPS 2017, Theorem 3",
-        "s-sparse weights are the only optimum on (11 s + 7) mu log N Gaussian samples, with a probability that is promised",
-        "proved",
-        "python -m benchmarks.phase_transition --n-jobs 2",
-        20,
-        (RESULTS / "recovery_theorem3.csv",),
-        theorem3,
-        "02_theory",
-    ),
-    Claim(
-        "SIAM J. Math. Data Sci. 2020, abstract",
-        "O(s log(N / s)) samples are enough",
-        "no constant",
-        "python -m benchmarks.phase_transition --n-jobs 2",
-        20,
-        (RESULTS / "recovery_constant.csv",),
-        constant,
-        "02_theory",
-    ),
-)
-
-
-# --- other systems ---
+from benchmarks.baselines._tables import grouped, mean, numbers, percent
+from reproduce.claim import Claim, Found, read
+from reproduce.figure import RESULTS
 
 
 def tickets(number: str) -> Found:
@@ -240,7 +46,7 @@ def binary() -> Found:
 
 def pruned(case: str) -> Found:
     """Judge Han's rate: on the mean over seeds no more errors than before; in part, if a standard error would undo it."""
-    rows = [row for row in rows_of("han") if row["case"] == case]
+    rows = [row for row in read("baseline_han.csv") if row["case"] == case]
     first = [row for row in rows if row["step"] == "dense"]
     last = list({row["seed"]: row for row in rows}.values())
     before, after = (numbers(some, "errors", 0.01) for some in (first, last))
@@ -284,11 +90,6 @@ def targeted() -> Found:
     return Found("at 95 %: " + "; ".join(shown), all(better) or (None if any(better) else False))
 
 
-def rows_of(name: str) -> list[dict[str, str]]:
-    """Return the rows of a study of the baselines."""
-    return read(f"baseline_{name}.csv")
-
-
 def study(name: str, *parts: str) -> tuple[Path, ...]:
     """Return the files of a study of the baselines."""
     return tuple(RESULTS / f"baseline_{name}{part}.csv" for part in ("", *parts))
@@ -300,7 +101,7 @@ def by_baseline(name: str) -> str:
 
 
 BASELINES = "benchmarks/baselines"
-OTHERS = (
+CLAIMS = (
     Claim(
         "Han, Pool, Tran, Dally 2015",
         "LeNet-300-100 loses nothing at a twelfth of its weights",

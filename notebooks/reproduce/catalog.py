@@ -1,0 +1,35 @@
+"""Every figure by its name, and the page of claims that is computed from committed rows."""
+
+from __future__ import annotations
+
+from benchmarks.baselines._tables import markdown
+from reproduce import ROOT, claims_baselines, claims_net_trim, mnist, spirals
+from reproduce.figure import Figure
+
+FIGURES: dict[str, Figure] = {figure.name: figure for figure in (*spirals.FIGURES, *mnist.FIGURES)}
+PAGE = ROOT / "REPRODUCTION.md"
+HEAD = ["source", "claim", "published", "here", "verdict", "shown in", "made by", "minutes"]
+
+
+def page() -> str:
+    """Return the page."""
+    missing = [figure for figure in FIGURES.values() if not figure.path().exists()]
+    rows = [[figure.source, f"`python notebooks/figures.py {figure.name}`", str(figure.minutes)] for figure in missing]
+    return f"""# Reproduction
+
+Each claim of the papers whose settings are known, beside what was found here; `python notebooks/figures.py --claims`
+computes this page from the committed rows, and a test holds it to them. In parentheses are standard errors, in brackets the
+least and the largest. An open claim has no rows yet. Minutes are of two cores.
+
+## Net-Trim
+
+{markdown([HEAD, *(claim.cells() for claim in claims_net_trim.CLAIMS)])}
+
+## Other systems
+
+{markdown([HEAD, *(claim.cells() for claim in claims_baselines.CLAIMS)])}
+
+## Open: figures that can be made and have no rows yet
+
+{markdown([["source", "made by", "minutes, guessed"], *rows])}
+"""
