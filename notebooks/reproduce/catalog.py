@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from benchmarks.baselines._tables import markdown
-from reproduce import ROOT, claims_baselines, claims_net_trim, mnist, spirals
+from reproduce import ROOT, claims_baselines, claims_net_trim, gains, robustness, schemes, spirals, worked
 from reproduce.figure import Figure
 
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in (*spirals.FIGURES, *mnist.FIGURES)}
+FIGURES: dict[str, Figure] = {
+    figure.name: figure
+    for figure in (*spirals.FIGURES, *gains.FIGURES, *worked.FIGURES, *schemes.FIGURES, *robustness.FIGURES)
+}
 PAGE = ROOT / "REPRODUCTION.md"
 HEAD = ["source", "claim", "published", "here", "verdict", "shown in", "made by", "minutes"]
 

@@ -1,0 +1,173 @@
+"""The networks of the authors' MNIST scripts, trained and fine-tuned as these do, and HPTD, their magnitude pruning.
+
+Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the settings of its scripts; they print no results. Weights begin
+truncated normal of deviation 0.1, biases at 0.1; training is on the last 55,000 of the 60,000 images by Adam from 1e-3, 2 or
+3 % less every 500 steps; fine-tuning by plain gradient steps from 0.01, 2 % less every 500 steps, without dropout. In
+fine-tuning biases that became 0 may move again, which is a departure.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
+
+from nettrim import TrimResult, trim
+from nettrim.baselines.hptd import counts_of
+from nettrim.data import Data, load
+from nettrim.evaluate import accuracy, logits
+from nettrim.masks import Masks, impose, largest, weights
+from nettrim.train import train
+from reproduce.figure import Settings
+
+VALIDATION = 5000  # the first images, which the scripts set aside
+SIZES = (784, 300, 1000, 100, 10)
+DECAY, EVERY = 0.98, 500
+
+
+def fully_connected(dropout: float, seed: int) -> nn.Sequential:
+    """Return 784-300-1000-100-10 as it is born: dropout is on the inputs of every layer, pixels too."""
+    with _seeded(seed):
+        layers: list[nn.Module] = [nn.Flatten()]
+        for n_in, n_out in itertools.pairwise(SIZES):
+            layers += [nn.Dropout(dropout), _begun(nn.Linear(n_in, n_out)), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def lenet(dropout: float, seed: int) -> nn.Sequential:
+    """Return the scripts' LeNet as it is born: 32 and 64 filters of 5 x 5, 512 and 10 units, dropout before these."""
+    with _seeded(seed):
+        layers: list[nn.Module] = []
+        for n_in, n_out in ((1, 32), (32, 64)):
+            layers += [_begun(nn.Conv2d(n_in, n_out, 5, padding=2)), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Flatten(), nn.Dropout(dropout), _begun(nn.Linear(3136, 512)), nn.ReLU()]
+        layers += [nn.Dropout(dropout), _begun(nn.Linear(512, 10))]
+    return nn.Sequential(*layers)
+
+
+NETWORKS = {"fc": fully_connected, "lenet": lenet}
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw from a seed, and leave torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _begun(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    """Return a layer with the weights that its training begins with."""
+    nn.init.trunc_normal_(layer.weight, std=0.1, a=-0.2, b=0.2)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, 0.1)
+    return layer
+
+
+def slower(steps: int, decay: float = DECAY) -> Callable[[float], float]:
+    """Return the schedule of the scripts: a little less every 500 steps."""
+    return lambda part: decay ** (round(part * steps) // EVERY)
+
+
+def data_of(settings: Settings) -> Data:
+    """Return the data, training images without those for validation."""
+    data = load(settings["data"])
+    aside = min(VALIDATION, len(data.x_train) // 10)
+    return Data(data.name, data.x_train[aside:], data.y_train[aside:], data.x_test, data.y_test)
+
+
+def trained(kind: str, how: Mapping[str, Any], data: Data, seed: int, folder: Path | None) -> nn.Module:
+    """Return the trained network, from the folder if it is there.
+
+    Parameters
+    ----------
+    kind : str
+        Of ``NETWORKS``.
+    how : mapping
+        ``steps``, ``batch_size``, ``learning_rate``, ``decay``, ``dropout``, and ``l1`` and ``l2``, of all weights.
+    data : Data
+        Training images, of which only their number and their set's name are remembered in the folder.
+    seed : int
+        Of all that is drawn.
+    folder : pathlib.Path or None
+        Where trained networks are kept.
+    """
+    start = NETWORKS[kind](how["dropout"], seed)
+    told = {"kind": kind, "data": data.name, "images": len(data.x_train), "seed": seed, **how}
+    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    path = None if folder is None else folder / f"{kind}-{name}.safetensors"
+    if path is not None and path.exists():
+        start.load_state_dict(load_file(path))
+        return start.eval()
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        sizes = weights(model).values()
+        penalty = how["l1"] * sum(W.abs().sum() for W in sizes) + how["l2"] / 2 * sum((W**2).sum() for W in sizes)
+        return F.cross_entropy(model(x), y) + penalty
+
+    steps = {"steps": how["steps"], "schedule": slower(how["steps"], how["decay"])}
+    more = {"batch_size": how["batch_size"], "learning_rate": how["learning_rate"], "seed": seed}
+    model = train(start, data.x_train, data.y_train, loss=loss, label=f"training {kind}", **steps, **more)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        save_file(model.state_dict(), part)
+        part.replace(path)
+    return model
+
+
+class Pair(NamedTuple):
+    """Net-Trim's answer, and magnitude pruning to as many weights in each layer; masks of each."""
+
+    result: TrimResult
+    masks: Masks
+    rival: nn.Module
+    largest: Masks
+
+
+def pruned(model: nn.Module, data: Data, gain: float, samples: int, seed: int, **how: Any) -> Pair:
+    """Return the network pruned in both ways, on training images."""
+    result = trim(model, data.x_train, gain, n_samples=samples, seed=seed, **how)
+    masks = {name: weight.detach() != 0 for name, weight in weights(result.model).items()}
+    rival, held = copy.deepcopy(model), largest(model, counts_of(result))
+    impose(rival, held)
+    return Pair(result, masks, rival, held)
+
+
+def tuned(model: nn.Module, masks: Masks, data: Data, when: list[int], seed: int, batch_size: int = 100) -> list[nn.Module]:
+    """Return a pruned network after some steps of fine-tuning."""
+    found: list[nn.Module] = []
+
+    def look(step: int, moving: nn.Module) -> None:
+        if step in when:
+            found.append(copy.deepcopy(moving).eval())
+
+    start = copy.deepcopy(model)
+    for module in start.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    steps = {"steps": max(when), "schedule": slower(max(when)), "learning_rate": 0.01, "momentum": 0.0}
+    how = {"batch_size": batch_size, "masks": masks, "after_step": look, "seed": seed}
+    train(start, data.x_train, data.y_train, label="fine-tuning", **steps, **how)
+    return found
+
+
+def discrepancy(model: nn.Module, other: nn.Module, data: Data) -> float:
+    """Return the relative discrepancy of the outputs on the training images."""
+    Z, Z_hat = (logits(each, data.x_train).double() for each in (model, other))
+    return float((Z - Z_hat).norm() / Z.norm())
+
+
+def score(model: nn.Module, data: Data) -> float:
+    """Return the test accuracy."""
+    return accuracy(model, data.x_test, data.y_test)

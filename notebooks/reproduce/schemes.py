@@ -1,0 +1,83 @@
+"""Cascade against parallel on MNIST: weights left at the discrepancy of the outputs, for networks of several trainings.
+
+Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the settings of its scripts: l1 penalties and dropout of several
+strengths, Adam from 1e-3, 3 % less every 500 steps, in 10,001 batches of 200, gains of 0.01, 0.03 and 0.04 (parallel) and of
+0.005, 0.01, 0.03 and 0.07 (cascade, whose gain is of the first layer, gamma 1.1). Of the LeNet only the fully connected
+layers are trimmed.
+
+Departures, for two cores: fewer strengths, 5,000 samples in the programs, and a LeNet of 2,001 steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from reproduce.figure import Case, Figure, Settings
+from reproduce.networks import data_of, discrepancy, pruned, score, trained
+
+GAINS = {"parallel": [0.01, 0.03, 0.04], "cascade": [0.005, 0.01, 0.03, 0.07]}
+TRAINED = {"batch_size": 200, "learning_rate": 1e-3, "decay": 0.97, "l2": 0.0}
+Row = dict[str, Any]
+
+
+def both(settings: Settings) -> Iterator[Case]:
+    """Yield each network with each scheme and gain."""
+    for kind, trainings in settings["networks"].items():
+        for l1, dropout in trainings["l1 and dropout"]:
+            for seed in settings["seeds"]:
+                for scheme, gains in settings["gains"].items():
+                    for gain in gains:
+                        yield {"network": kind, "l1": l1, "dropout": dropout, "seed": seed, "scheme": scheme, "gain": gain}
+
+
+def scheme_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row]:
+    """Return the row of a trim: what is left of the layers, the discrepancy and accuracies."""
+    data, seed, kind = data_of(settings), case["seed"], case["network"]
+    how = {name: settings[name] for name in TRAINED} | {name: case[name] for name in ("l1", "dropout")}
+    model = trained(kind, how | {"steps": settings["networks"][kind]["steps"]}, data, seed, networks)
+    scheme = {"scheme": case["scheme"], "targets": ["Linear"]}
+    scheme |= {"gamma": settings["gamma"]} if case["scheme"] == "cascade" else {}
+    result, _, rival, _ = pruned(model, data, case["gain"], settings["samples"], seed, **scheme)
+    layers = [layer for layer in result.layers if layer.kind == "Linear"]
+    counts = [(int((model.get_submodule(layer.name).weight.abs() > 1e-6).sum()), layer.weights_kept) for layer in layers]
+    return [
+        {
+            "kept": sum(after for _, after in counts) / sum(before for before, _ in counts),
+            "layers": " ".join(f"{after}/{before}" for before, after in counts),
+            "solved": result.solved,
+            "discrepancy": discrepancy(model, result.model, data),
+            "accuracy": score(model, data),
+            "nettrim": score(result.model, data),
+            "hptd": score(rival, data),
+        }
+    ]
+
+
+SCHEMES = Figure(
+    name="mnist_schemes",
+    source="SIAM J. Math. Data Sci. 2020, the authors' scripts: cascade and parallel, fully connected network and LeNet",
+    settings={
+        "data": "mnist",
+        "networks": {
+            "fc": {"steps": 10001, "l1 and dropout": [[0.0, 0.0], [0.0, 0.5], [1e-4, 0.0], [1e-4, 0.5], [1e-3, 0.0]]},
+            "lenet": {"steps": 2001, "l1 and dropout": [[0.0, 0.5], [1e-4, 0.5]]},
+        },
+        "gains": GAINS,
+        "gamma": 1.1,
+        "samples": 5000,
+        "seeds": [0],
+        **TRAINED,
+    },
+    quick={
+        "data": "mnist5k",
+        "networks": {kind: {"steps": 20, "l1 and dropout": [[1e-4, 0.5]]} for kind in ("fc", "lenet")},
+        "gains": {"parallel": [0.04], "cascade": [0.03]},
+        "samples": 200,
+    },
+    cases=both,
+    measured=scheme_rows,
+    minutes=60,
+)
+FIGURES = (SCHEMES,)
