@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from benchmarks.baselines._tables import markdown
-from reproduce import ROOT, claims_baselines, claims_net_trim, gains, robustness, schemes, spirals, worked
+from reproduce import ROOT, claims_baselines, claims_net_trim, convergence, gains, robustness, schemes, size, spirals, worked
 from reproduce.figure import Figure
 
-FIGURES: dict[str, Figure] = {
-    figure.name: figure
-    for figure in (*spirals.FIGURES, *gains.FIGURES, *worked.FIGURES, *schemes.FIGURES, *robustness.FIGURES)
-}
+FAMILIES = (spirals, gains, worked, schemes, robustness, size, convergence)
+FIGURES: dict[str, Figure] = {figure.name: figure for family in FAMILIES for figure in family.FIGURES}
 PAGE = ROOT / "REPRODUCTION.md"
 HEAD = ["source", "claim", "published", "here", "verdict", "shown in", "made by", "minutes"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import NullFormatter
 
 # Okabe and Ito's colors, dark and light in turn, so that neighbors differ in gray too; each has its own mark and line.
 COLORS = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
@@ -46,3 +49,22 @@ def panels(rows: int = 1, columns: int = 1, *, height: float = 2.5, **how: Any) 
 def looks(number: int) -> dict[str, Any]:
     """Return color, mark and line of the n-th curve."""
     return {"color": COLORS[number], "marker": MARKS[number], "linestyle": LINES[number]}
+
+
+def curve(ax: Axes, points: Iterable[tuple[float, float]], number: int, label: str, **how: Any) -> None:
+    """Draw the n-th curve: the mean over points of the same x, with its standard error where there are several."""
+    at = defaultdict(list)
+    for x, y in points:
+        at[x].append(y)
+    places = sorted(at)
+    means = [statistics.fmean(at[x]) for x in places]
+    errors = [statistics.stdev(at[x]) / len(at[x]) ** 0.5 if len(at[x]) > 1 else 0.0 for x in places]
+    ax.errorbar(places, means, errors, label=label, capsize=2, **looks(number) | how)
+
+
+def logarithmic(ax: Axes, ticks: Iterable[float], labels: Iterable[str] | None = None) -> None:
+    """Give the horizontal axis a logarithmic scale that is labeled at these places only."""
+    places = list(ticks)
+    ax.set_xscale("log")
+    ax.set_xticks(places, labels=[f"{tick:g}" for tick in places] if labels is None else list(labels))
+    ax.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,100 @@
+"""A model of 100 MB trimmed: bytes before and after, as they lie on a disk.
+
+Of Net-Trim the authors' group says that it takes models from 100 MB to 5 MB without loss of accuracy, with no settings. Here
+784-3000-5000-1500-10, 24.9 million float32 weights, is trained on MNIST, trimmed in a cascade on unlabelled images, and
+fine-tuned once. Bytes are those of files: the dense one in safetensors, the same zipped, and SciPy's compressed sparse rows
+of every weight, with indices and float32 values, in one npz.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from safetensors.torch import save_file
+from torch import nn
+
+from nettrim.masks import weights
+from nettrim.models import mlp
+from nettrim.train import train
+from reproduce.figure import Case, Figure, Settings
+from reproduce.networks import data_of, discrepancy, pruned, score
+
+Row = dict[str, Any]
+
+
+def radii(settings: Settings) -> Iterator[Case]:
+    """Yield each radius."""
+    for epsilon in settings["epsilon"]:
+        yield {"epsilon": epsilon}
+
+
+def sizes(model: nn.Module) -> dict[str, int]:
+    """Return the bytes of a model's files; the zipped and the sparse hold all that the dense one does."""
+    with tempfile.TemporaryDirectory() as folder:
+        dense, packed, sparse = (Path(folder) / name for name in ("model.safetensors", "model.zip", "model.npz"))
+        save_file(model.state_dict(), dense)
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(dense, dense.name)
+        arrays: dict[str, Any] = {}
+        for name, tensor in model.state_dict().items():
+            if tensor.ndim == 2:
+                rows = scipy.sparse.csr_array(tensor.numpy())
+                arrays |= {f"{name}.{part}": getattr(rows, part) for part in ("data", "indices", "indptr")}
+                arrays[f"{name}.shape"] = np.array(rows.shape)
+            else:
+                arrays[name] = tensor.numpy()
+        np.savez_compressed(sparse, **arrays)
+        return {"dense": dense.stat().st_size, "zipped": packed.stat().st_size, "sparse": sparse.stat().st_size}
+
+
+def size_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row]:
+    """Return a row a model: the trained one, the trimmed one, the fine-tuned one, and magnitude pruning to its counts."""
+    data, seed = data_of(settings), settings["seed"]
+    how = {"batch_size": 200, "learning_rate": 1e-3, "weight_decay": settings["weight_decay"], "seed": seed}
+    born = mlp(settings["sizes"], dropout=settings["dropout"], seed=seed)
+    model = train(born, data.x_train, data.y_train, epochs=settings["epochs"], **how)
+    pair = pruned(model, data, case["epsilon"], settings["samples"], seed, scheme="cascade")
+    again = how | {"learning_rate": settings["learning_rate"], "epochs": settings["tuned"], "label": "fine-tuning"}
+    after = train(pair.result.model, data.x_train, data.y_train, masks=pair.masks, **again)
+    of = {"trained": model, "trimmed": pair.result.model, "fine-tuned": after, "magnitude": pair.rival}
+    return [
+        {
+            "model": name,
+            "weights": sum(int(weight.count_nonzero()) for weight in weights(each).values()),
+            **sizes(each),
+            "accuracy": score(each, data),
+            "discrepancy": discrepancy(model, each, data),
+            "solved": pair.result.solved,
+            "minutes": round(pair.result.seconds / 60, 1),
+        }
+        for name, each in of.items()
+    ]
+
+
+SIZE = Figure(
+    name="size",
+    source="the authors' group on Net-Trim, 2017: a model of 100 MB becomes one of 5 MB",
+    settings={
+        "data": "mnist",
+        "sizes": [784, 3000, 5000, 1500, 10],
+        "dropout": 0.2,
+        "weight_decay": 1e-4,
+        "epochs": 6,
+        "epsilon": [0.1],
+        "samples": 10_000,
+        "tuned": 1,
+        "learning_rate": 2e-4,
+        "seed": 0,
+    },
+    quick={"data": "mnist5k", "sizes": [784, 60, 80, 10], "epochs": 2, "epsilon": [0.2], "samples": 200},
+    cases=radii,
+    measured=size_rows,
+    minutes=60,
+)
+FIGURES = (SIZE,)
