@@ -17,11 +17,12 @@ from typing import Any
 
 from torch import nn
 
-from nettrim.masks import kept
+from nettrim.masks import everything, kept
 from reproduce.figure import Case, Figure, Settings
 from reproduce.networks import DECAY, data_of, discrepancy, pruned, score, trained, tuned
 
 GAINS = [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+WHOLE = 0.0  # stands for the network as it was trained, which is fine-tuned alike
 VARIANTS = {
     "dropout and l2": {"dropout": 0.5, "l1": 0.0, "l2": 0.004},
     "plain": {"dropout": 0.0, "l1": 0.0, "l2": 0.0},
@@ -59,20 +60,20 @@ def gain_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row
     """Return the row of a trim: what is left, the discrepancy on the training images, and accuracies of both ways."""
     data = data_of(settings)
     model = network(settings, case["variant"], case["seed"], networks)
-    result, masks, rival, largest = pruned(model, data, case["gain"], settings["samples"], case["seed"])
-    left, whole = kept(result.model, masks)
-    row: Row = {
-        "kept": left / whole,
-        "solved": result.solved,
-        "discrepancy": discrepancy(model, result.model, data),
-        "accuracy": score(model, data),
-        "nettrim": score(result.model, data),
-        "hptd": score(rival, data),
-    }
+    row: Row = {"kept": 1.0, "solved": "", "discrepancy": 0.0, "accuracy": score(model, data)}
+    ways = {"nettrim": (model, everything(model))}
+    if case["gain"] != WHOLE:
+        pair = pruned(model, data, case["gain"], settings["samples"], case["seed"])
+        left, whole = kept(pair.result.model, pair.masks)
+        apart = discrepancy(model, pair.result.model, data)
+        row |= {"kept": left / whole, "solved": pair.result.solved, "discrepancy": apart}
+        ways = {"nettrim": (pair.result.model, pair.masks), "hptd": (pair.rival, pair.largest)}
+    row |= {name: score(ways[name][0], data) if name in ways else "" for name in ("nettrim", "hptd")}
+    row |= {f"{name}_{steps}": "" for name in ("nettrim", "hptd") for steps in settings["tuned"]}
     when = settings["tuned"] if first(settings, case["variant"]) else settings["tuned"][:1]
-    for name, start, held in (("nettrim", result.model, masks), ("hptd", rival, largest)):
+    for name, (start, held) in ways.items():
         after = dict(zip(when, tuned(start, held, data, when, case["seed"]), strict=True))
-        row |= {f"{name}_{steps}": score(after[steps], data) if steps in after else "" for steps in settings["tuned"]}
+        row |= {f"{name}_{steps}": score(each, data) for steps, each in after.items()}
     return [row]
 
 
@@ -81,8 +82,8 @@ GAINED = Figure(
     source="SIAM J. Math. Data Sci. 2020, the authors' scripts: 784-300-1000-100-10 at 12 gains, six trainings",
     settings={
         "variants": VARIANTS,
-        "gains": GAINS,
-        "few_gains": [0.04, 0.1, 0.2, 0.4],
+        "gains": [WHOLE, *GAINS],
+        "few_gains": [WHOLE, 0.1, 0.4],
         "samples": 5000,
         "tuned": [5000, 10000, 15000],
         "seeds": [0],
@@ -91,7 +92,7 @@ GAINED = Figure(
     quick={
         "data": "mnist5k",
         "variants": {"dropout and l2": VARIANTS["dropout and l2"], "l1": VARIANTS["l1"]},
-        "gains": [0.1, 0.4],
+        "gains": [WHOLE, 0.4],
         "few_gains": [0.2],
         "samples": 200,
         "steps": 100,

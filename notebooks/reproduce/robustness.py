@@ -50,11 +50,11 @@ def trims(settings: Settings) -> Iterator[Case]:
 def noise_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row]:
     """Return a row a model and level of noise: the accuracy, mean and deviation over draws."""
     data, seed, asked = data_of(settings), settings["seed"], settings["networks"][case["network"]]
-    model = trained(case["network"], asked["trained"], data, seed, networks)
+    model = trained(case["network"], settings["trained"][case["network"]], data, seed, networks)
     pair = pruned(model, data, case["gain"], settings["samples"], seed, targets=["Linear"])
     models: dict[str, nn.Module] = {"dense": model, "nettrim": pair.result.model, "hptd": pair.rival}
     for name, held in (("nettrim", pair.masks), ("hptd", pair.largest)):
-        (models[f"{name} tuned"],) = tuned(models[name], held, data, [settings["tuned"]], seed)
+        (models[f"{name} tuned"],) = tuned(models[name], held, data, [asked["tuned"]], seed)
     x, y = data.x_test[: asked["images"]], data.y_test[: asked["images"]]
     norms = x.flatten(1).norm(dim=1).view(-1, *[1] * (x.ndim - 1))
     levels, draws = [step * asked["step"] for step in range(asked["steps"] + 1)], range(settings["draws"])
@@ -85,21 +85,19 @@ NOISE = Figure(
     settings={
         "data": "mnist",
         "networks": {
-            "fc": {"gains": [0.1, 0.3], "step": 0.2, "steps": 20, "images": 10_000, "trained": TRAINED["fc"]},
-            "lenet": {"gains": [0.15], "step": 0.2, "steps": 10, "images": 2000, "trained": TRAINED["lenet"]},
+            "fc": {"gains": [0.1, 0.3], "step": 0.2, "steps": 20, "images": 10_000, "tuned": 5000},
+            "lenet": {"gains": [0.15], "step": 0.2, "steps": 10, "images": 2000, "tuned": 1000},
         },
         "samples": 5000,
-        "tuned": 15_000,
         "draws": 10,
         "seed": 0,
+        "trained": TRAINED,
     },
     quick={
         "data": "mnist5k",
-        "networks": {
-            "fc": {"gains": [0.3], "step": 1.0, "steps": 2, "images": 100, "trained": TRAINED["fc"] | {"steps": 100}}
-        },
+        "networks": {"fc": {"gains": [0.3], "step": 1.0, "steps": 2, "images": 100, "tuned": 10}},
+        "trained": {"fc": TRAINED["fc"] | {"steps": 100}},
         "samples": 200,
-        "tuned": 10,
         "draws": 2,
     },
     cases=trims,

@@ -5,7 +5,7 @@ strengths, Adam from 1e-3, 3 % less every 500 steps, in 10,001 batches of 200, g
 0.005, 0.01, 0.03 and 0.07 (cascade, whose gain is of the first layer, gamma 1.1). Of the LeNet only the fully connected
 layers are trimmed.
 
-Departures, for two cores: fewer strengths, 5,000 samples in the programs, and a LeNet of 2,001 steps.
+Departures, for two cores: fewer strengths, 5,000 samples in the programs, and the LeNet of ``reproduce.worked``.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import data_of, discrepancy, pruned, score, trained
+from reproduce.networks import DECAY, data_of, discrepancy, pruned, score, trained
 
 GAINS = {"parallel": [0.01, 0.03, 0.04], "cascade": [0.005, 0.01, 0.03, 0.07]}
-TRAINED = {"batch_size": 200, "learning_rate": 1e-3, "decay": 0.97, "l2": 0.0}
+TRAINED = {
+    "fc": {"steps": 10001, "batch_size": 200, "learning_rate": 1e-3, "decay": 0.97, "l2": 0.0},
+    "lenet": {"steps": 2001, "batch_size": 200, "learning_rate": 1e-3, "decay": DECAY, "l2": 0.0},
+}
 Row = dict[str, Any]
 
 
 def both(settings: Settings) -> Iterator[Case]:
     """Yield each network with each scheme and gain."""
-    for kind, trainings in settings["networks"].items():
-        for l1, dropout in trainings["l1 and dropout"]:
+    for kind, trainings in settings["l1 and dropout"].items():
+        for l1, dropout in trainings:
             for seed in settings["seeds"]:
                 for scheme, gains in settings["gains"].items():
                     for gain in gains:
@@ -35,8 +38,8 @@ def both(settings: Settings) -> Iterator[Case]:
 def scheme_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row]:
     """Return the row of a trim: what is left of the layers, the discrepancy and accuracies."""
     data, seed, kind = data_of(settings), case["seed"], case["network"]
-    how = {name: settings[name] for name in TRAINED} | {name: case[name] for name in ("l1", "dropout")}
-    model = trained(kind, how | {"steps": settings["networks"][kind]["steps"]}, data, seed, networks)
+    how = settings["trained"][kind] | {name: case[name] for name in ("l1", "dropout")}
+    model = trained(kind, how, data, seed, networks)
     scheme = {"scheme": case["scheme"], "targets": ["Linear"]}
     scheme |= {"gamma": settings["gamma"]} if case["scheme"] == "cascade" else {}
     result, _, rival, _ = pruned(model, data, case["gain"], settings["samples"], seed, **scheme)
@@ -60,19 +63,17 @@ SCHEMES = Figure(
     source="SIAM J. Math. Data Sci. 2020, the authors' scripts: cascade and parallel, fully connected network and LeNet",
     settings={
         "data": "mnist",
-        "networks": {
-            "fc": {"steps": 10001, "l1 and dropout": [[0.0, 0.0], [0.0, 0.5], [1e-4, 0.0], [1e-4, 0.5], [1e-3, 0.0]]},
-            "lenet": {"steps": 2001, "l1 and dropout": [[0.0, 0.5], [1e-4, 0.5]]},
-        },
+        "l1 and dropout": {"fc": [[0.0, 0.0], [0.0, 0.5], [1e-4, 0.0], [1e-4, 0.5]], "lenet": [[0.0, 0.25]]},
         "gains": GAINS,
         "gamma": 1.1,
         "samples": 5000,
         "seeds": [0],
-        **TRAINED,
+        "trained": TRAINED,
     },
     quick={
         "data": "mnist5k",
-        "networks": {kind: {"steps": 20, "l1 and dropout": [[1e-4, 0.5]]} for kind in ("fc", "lenet")},
+        "trained": {kind: how | {"steps": 20} for kind, how in TRAINED.items()},
+        "l1 and dropout": {"fc": [[1e-4, 0.5]]},
         "gains": {"parallel": [0.04], "cascade": [0.03]},
         "samples": 200,
     },

@@ -238,7 +238,7 @@ SWEEP = Figure(
     source="NIPS 2017, Figure S.2: layers' sparsity against the discrepancy, cascade and parallel, 20 trainings a point",
     settings={
         "hidden": [50, 75, 100],
-        "epsilon": [0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.18],
+        "epsilon": [0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02],
         "gamma": 1.1,
         "dropout": 0.0,
         "l1": 0.0,
