@@ -14,6 +14,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,9 +80,12 @@ def slower(steps: int, decay: float = DECAY) -> Callable[[float], float]:
     return lambda part: decay ** (round(part * steps) // EVERY)
 
 
+loaded = lru_cache(maxsize=1)(load)  # every case asks for it
+
+
 def data_of(settings: Settings) -> Data:
     """Return the data, training images without those for validation."""
-    data = load(settings["data"])
+    data = loaded(settings["data"])
     aside = min(VALIDATION, len(data.x_train) // 10)
     return Data(data.name, data.x_train[aside:], data.y_train[aside:], data.x_test, data.y_test)
 

@@ -34,23 +34,30 @@ def radii(settings: Settings) -> Iterator[Case]:
         yield {"epsilon": epsilon}
 
 
+def write(model: nn.Module, folder: Path) -> None:
+    """Write a model in three ways; the zipped and the sparse file hold all that the dense one does."""
+    dense = folder / "model.safetensors"
+    save_file(model.state_dict(), dense)
+    with zipfile.ZipFile(folder / "model.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(dense, dense.name)
+    arrays: dict[str, Any] = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim == 2:
+            rows = scipy.sparse.csr_array(tensor.numpy())
+            arrays |= {f"{name}.{part}": getattr(rows, part) for part in ("data", "indices", "indptr")}
+            arrays[f"{name}.shape"] = np.array(rows.shape)
+        else:
+            arrays[name] = tensor.numpy()
+    np.savez_compressed(folder / "model.npz", **arrays)
+
+
 def sizes(model: nn.Module) -> dict[str, int]:
-    """Return the bytes of a model's files; the zipped and the sparse hold all that the dense one does."""
-    with tempfile.TemporaryDirectory() as folder:
-        dense, packed, sparse = (Path(folder) / name for name in ("model.safetensors", "model.zip", "model.npz"))
-        save_file(model.state_dict(), dense)
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.write(dense, dense.name)
-        arrays: dict[str, Any] = {}
-        for name, tensor in model.state_dict().items():
-            if tensor.ndim == 2:
-                rows = scipy.sparse.csr_array(tensor.numpy())
-                arrays |= {f"{name}.{part}": getattr(rows, part) for part in ("data", "indices", "indptr")}
-                arrays[f"{name}.shape"] = np.array(rows.shape)
-            else:
-                arrays[name] = tensor.numpy()
-        np.savez_compressed(sparse, **arrays)
-        return {"dense": dense.stat().st_size, "zipped": packed.stat().st_size, "sparse": sparse.stat().st_size}
+    """Return the bytes of a model's files."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(model, folder)
+        endings = {"dense": "safetensors", "zipped": "zip", "sparse": "npz"}
+        return {way: (folder / f"model.{ending}").stat().st_size for way, ending in endings.items()}
 
 
 def size_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row]:

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nettrim.data import load
 from nettrim.evaluate import accuracy
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import DECAY, VALIDATION, data_of, discrepancy, pruned, score, trained, tuned
+from reproduce.networks import DECAY, VALIDATION, data_of, discrepancy, loaded, pruned, score, trained, tuned
 
 TRAINED = {"steps": 2001, "batch_size": 200, "learning_rate": 1e-3, "decay": DECAY, "dropout": 0.25, "l1": 0.0, "l2": 0.0}
 Row = dict[str, Any]
@@ -32,7 +31,7 @@ def example_rows(settings: Settings, case: Case, networks: Path | None) -> list[
     """Return a row a layer, what is of the whole network in each."""
     data, seed = data_of(settings), case["seed"]
     aside = min(VALIDATION, len(data.x_train) // 10)
-    shown = load(settings["data"])
+    shown = loaded(settings["data"])
     model = trained("lenet", {name: settings[name] for name in TRAINED}, data, seed, networks)
     how = {"targets": ["Linear"], "tol": settings["tol"]}
     result, masks, rival, largest = pruned(model, data, settings["gain"], settings["samples"], seed, **how)
