@@ -8,7 +8,7 @@ import sys
 import figures
 import pytest
 from figures import main
-from reproduce import catalog, claims_net_trim, spirals
+from reproduce import catalog, claims_spirals, spirals
 from reproduce import figure as made
 from reproduce.catalog import FIGURES
 from reproduce.claim import Claim, Found
@@ -169,7 +169,7 @@ def test_tables_of_the_spirals_in_small(tmp_path):
 
 def test_the_page_of_claims_is_computed_from_the_committed_rows():
     assert catalog.PAGE.read_text(encoding="utf-8") == catalog.page()
-    shown = {claim.where for claim in claims_net_trim.CLAIMS}
+    shown = {claim.where for claim in claims_spirals.CLAIMS}
     assert all((FOLDER / f"{name}.ipynb").exists() for name in shown)
 
 
@@ -183,4 +183,4 @@ def test_a_claim_without_rows_is_open(tmp_path):
 
 @pytest.mark.parametrize(("removed", "apart", "same"), [(93, 0.1, True), (93, 0.046, None), (99, 0.1, False)])
 def test_a_run_of_the_spirals_is_judged_by_what_it_removes_and_then_by_its_discrepancy(removed, apart, same):
-    assert claims_net_trim.spiral_run("1", removed, apart).same is same
+    assert claims_spirals.spiral_run("1", removed, apart).same is same

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from reproduce.figure import RESULTS
+from reproduce.figure import RESULTS, Figure
 
 OPEN = "open"
 
@@ -70,3 +70,8 @@ def read(name: str) -> list[dict[str, str]]:
     """Return the rows of a study."""
     with (RESULTS / name).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def of_figure(figure: Figure) -> tuple[Path, ...]:
+    """Return the file of a figure's rows."""
+    return (figure.path(),)

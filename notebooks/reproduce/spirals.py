@@ -249,7 +249,7 @@ SWEEP = Figure(
     quick=ANY_DATA | {"hidden": [10], "epsilon": [0.02, 0.1], "seeds": [0, 1], "epochs": 200},
     cases=sweep,
     measured=sweep_rows,
-    minutes=30,
+    minutes=8,
 )
 
 
@@ -304,7 +304,7 @@ TABLES = Figure(
     quick=ANY_DATA | {"hidden": [10], "seeds": [0], "epochs": 200},
     cases=tables,
     measured=table_rows,
-    minutes=30,
+    minutes=10,
 )
 
 FIGURES = (RUNS, MAP, WEIGHTS, SWEEP, TABLES)

@@ -1,36 +1,10 @@
-"""The claims of Net-Trim's papers, each with the condition under which the rows say that it was reproduced."""
+"""The claims of Net-Trim's theorems, each with the condition under which the rows say that it holds."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-from pathlib import Path
-
 from benchmarks.baselines._tables import numbers
-from reproduce import spirals
 from reproduce.claim import Claim, Found, read
-from reproduce.figure import RESULTS, Figure
-
-
-def span(values: Sequence[float], digits: int = 0) -> str:
-    """Return the median, and the least and the largest in brackets."""
-    least, middle, most = (f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
-    return f"{middle} [{least}, {most}]"
-
-
-def spiral_run(run: str, removed: float, apart: float) -> Found:
-    """Judge a run: as much of layer 2 is removed by every network; in part if the discrepancy is larger than published."""
-    rows = [row for row in spirals.RUNS.read() if row["run"] == run]
-    cut = [100 - 100 * int(row["after_2"]) / int(row["before_2"]) for row in rows]
-    error = numbers(rows, "discrepancy")
-    text = f"{span(cut, 1)} % of layer 2 at a discrepancy of {span(error, 3)}; every layer certified"
-    enough = min(cut) >= removed and all(row["solved"] == "True" for row in rows)
-    return Found(text, (True if max(error) <= apart else None) if enough else False)
-
-
-def of_figure(figure: Figure) -> tuple[Path, ...]:
-    """Return the file of a figure's rows."""
-    return (figure.path(),)
+from reproduce.figure import RESULTS
 
 
 def theorems() -> Found:
@@ -58,26 +32,6 @@ def constant() -> Found:
 
 
 CLAIMS = (
-    Claim(
-        "NIPS 2017, Figure 1, run 1",
-        "more than 93 % of the links between the hidden layers of a spiral classifier are removed",
-        "93.3 % at 0.046",
-        "python notebooks/figures.py spirals_runs",
-        spirals.RUNS.minutes,
-        of_figure(spirals.RUNS),
-        lambda: spiral_run("1", 93, 0.046),
-        "01_spirals",
-    ),
-    Claim(
-        "NIPS 2017, Figure 1, run 2",
-        "after training with dropout and l1 too",
-        "85.8 % at 0.0183",
-        "python notebooks/figures.py spirals_runs",
-        spirals.RUNS.minutes,
-        of_figure(spirals.RUNS),
-        lambda: spiral_run("2", 85.8, 0.0183),
-        "01_spirals",
-    ),
     Claim(
         "NIPS 2017, Theorems 1 and 2",
         "the error of the output is bounded by the errors of the layers",

@@ -1,0 +1,215 @@
+"""The claims of Net-Trim on MNIST, each with the condition under which the rows say that it was reproduced."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from benchmarks.baselines._tables import numbers, percent
+from reproduce import gains, robustness, schemes, size, worked
+from reproduce.claim import Claim, Found, of_figure
+
+ARTICLE = "SIAM J. Math. Data Sci. 2020"
+Row = Mapping[str, str]
+
+
+def best(rows: Iterable[Row], field: str, worse: float = 0.0) -> Row | None:
+    """Return the sparsest of some rows whose accuracy in a field is no worse than the trained network's, or by so little."""
+    good = [row for row in rows if float(row[field]) >= float(row["accuracy"]) - worse]
+    return min(good, key=lambda row: float(row["kept"]), default=None)
+
+
+def whole_variant() -> tuple[Row, list[Row]]:
+    """Return the rows of the network of the scripts: as it was trained, and trimmed."""
+    rows = [row for row in gains.GAINED.read() if row["variant"] == next(iter(gains.VARIANTS))]
+    dense, *trimmed = sorted(rows, key=lambda row: float(row["gain"]))
+    return dense, trimmed
+
+
+def without_fine_tuning() -> Found:
+    """Judge: at half of the gains that leave 30 % or less, a loss of 3 points, where HPTD has fallen to half."""
+    _, rows = whole_variant()
+    sparse = [row for row in rows if float(row["kept"]) <= 0.3]
+    held = [row for row in sparse if float(row["nettrim"]) >= float(row["accuracy"]) - 0.03]
+    fallen = [row for row in held if float(row["hptd"]) <= float(row["accuracy"]) / 2]
+    last = min(held, key=lambda row: float(row["kept"]))
+    text = (
+        f"{percent([last], 'accuracy')} before; at {percent([last], 'kept', 1)} of the weights "
+        f"Net-Trim {percent([last], 'nettrim')}, HPTD {percent([last], 'hptd')}"
+    )
+    return Found(text, True if 2 * len(fallen) >= len(sparse) else None if fallen else False)
+
+
+def removed(field: str) -> Found:
+    """Judge: more than 95 % of the weights are removed and the test accuracy is no worse; in part from 90 % on."""
+    dense, rows = whole_variant()
+    row = best(rows, field)
+    if row is None:
+        return Found("no gain is without loss", False)
+    cut = 100 - 100 * float(row["kept"])
+    text = f"{cut:.1f} % removed, {percent([row], 'accuracy')} before, {percent([row], field)} after"
+    if dense.get(field):
+        text += f" (unpruned, fine-tuned alike: {percent([dense], field)})"
+    return Found(text, True if cut > 95 else None if cut > 90 else False)
+
+
+def labelless() -> Found:
+    """Judge the same without labels and without retraining: half a point is lost at most, on the mean of the networks."""
+    of = defaultdict(list)
+    for row in gains.LABELLESS.read():
+        of[row["way"], row["epsilon"]].append(row)
+    means = {
+        key: {field: str(statistics.fmean(numbers(rows, field))) for field in ("kept", "accuracy", "nettrim")}
+        for key, rows in of.items()
+    }
+    row = best(means.values(), "nettrim", worse=0.005)
+    if row is None:
+        return Found("no radius loses half a point or less", False)
+    ((way, epsilon),) = (key for key, value in means.items() if value is row)
+    cut = 100 - 100 * float(row["kept"])
+    shown = of[way, epsilon]
+    text = f"{cut:.1f} % removed, {percent(shown, 'accuracy')} before, {percent(shown, 'nettrim')} after ({way})"
+    return Found(text, True if cut > 95 else None if cut > 90 else False)
+
+
+def example() -> Found:
+    """Judge the manual's example: as few weights or fewer at a loss that is no larger, every layer certified."""
+    rows = worked.EXAMPLE.read()
+    first = [row for row in rows if row["layer"] == rows[0]["layer"]]
+    left = [
+        sum(int(row["kept"]) for row in rows if row["seed"] == seed)
+        / sum(int(row["weights"]) for row in rows if row["seed"] == seed)
+        for seed in {row["seed"] for row in rows}
+    ]
+    lost = statistics.fmean(numbers(first, "accuracy", 100)) - statistics.fmean(numbers(first, "nettrim", 100))
+    steps = " to ".join(percent(first, field) for field in ("accuracy", "nettrim", "nettrim_tuned"))
+    certified = all(row["status"] == "SOLVED" for row in rows)
+    text = f"{100 * statistics.fmean(left):.1f} % left, {steps}; first layer at {float(rows[0]['reached']):.3f}, certified"
+    return Found(text, certified and (True if max(left) <= 0.068 and lost <= 99.21 - 98.48 else None))
+
+
+def between_schemes(network: str) -> Found:
+    """Judge: interpolated at discrepancies that both schemes have, the cascade keeps fewer weights, training by training."""
+    curves: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row in schemes.SCHEMES.read():
+        if row["network"] == network:
+            curves[row["l1"], row["dropout"]][row["scheme"]].append((float(row["discrepancy"]), float(row["kept"])))
+    shown, fewer = [], []
+    for (l1, dropout), of in curves.items():
+        cascade, parallel = (np.array(sorted(of[scheme])).T for scheme in ("cascade", "parallel"))
+        low, high = max(cascade[0][0], parallel[0][0]), min(cascade[0][-1], parallel[0][-1])
+        if low > high:
+            shown.append(f"l1 {l1}, dropout {dropout}: no discrepancy that both have")
+            continue
+        middle = (low * high) ** 0.5
+        kept = [100 * float(np.interp(middle, *each)) for each in (cascade, parallel)]
+        fewer.append(kept[0] < kept[1])
+        shown.append(f"l1 {l1}, dropout {dropout}, at {middle:.3f}: {kept[0]:.1f} and {kept[1]:.1f} %")
+    return Found("; ".join(shown), bool(fewer) and (all(fewer) or (None if any(fewer) else False)))
+
+
+def pixels() -> Found:
+    """Judge: no weight is left at any pixel that is never active, where magnitude pruning leaves some."""
+    rows = [row for row in robustness.PIXELS.read() if float(row["active"]) == 0 and row["network"] == "plain"]
+    first = [row for row in rows if row["gain"] == rows[0]["gain"]]
+    trimmed, cut = (sum(int(row[field]) for row in rows) for field in ("nettrim", "magnitude"))
+    text = f"{len(first)} pixels are never active: Net-Trim leaves them {trimmed:,} weights, magnitude pruning {cut:,}"
+    return Found(text, trimmed == 0 and (cut > 0 or None))
+
+
+def megabytes() -> Found:
+    """Judge: a twentieth of the bytes, in some file that holds the whole model, at an accuracy no worse."""
+    of = {row["model"]: row for row in size.SIZE.read()}
+    dense = int(of["trained"]["dense"]) / 1e6
+    after = min(int(of["fine-tuned"][way]) for way in ("zipped", "sparse")) / 1e6
+    text = (
+        f"{dense:.1f} MB to {after:.1f} MB, {percent([of['trained']])} before, {percent([of['trimmed']])} after, "
+        f"{percent([of['fine-tuned']])} after one fine-tuning"
+    )
+    no_worse = float(of["fine-tuned"]["accuracy"]) >= float(of["trained"]["accuracy"])
+    return Found(text, (True if no_worse else None) if dense / after >= 20 else None if dense / after >= 10 else False)
+
+
+def figure(name: str) -> str:
+    """Return the command that makes a figure's rows."""
+    return f"python notebooks/figures.py {name}"
+
+
+CLAIMS = (
+    Claim(
+        "a review of NIPS 2017",
+        "Net-Trim stays accurate without fine-tuning, where magnitude pruning to its counts (HPTD) falls to a low plateau",
+        "no numbers",
+        figure("mnist_gains"),
+        gains.GAINED.minutes,
+        of_figure(gains.GAINED),
+        without_fine_tuning,
+        "05_mnist",
+    ),
+    Claim(
+        "the authors' group, 2017",
+        "more than 95 % of the weights for MNIST are removed without loss (784-300-1000-100-10, one fine-tuning)",
+        "95 %",
+        figure("mnist_gains"),
+        gains.GAINED.minutes,
+        of_figure(gains.GAINED),
+        lambda: removed("nettrim_15000"),
+        "05_mnist",
+    ),
+    Claim(
+        "the authors' group, 2017",
+        "the same without labels and without retraining, half a point lost at most: ours, three networks",
+        "",
+        figure("mnist_labelless"),
+        gains.LABELLESS.minutes,
+        of_figure(gains.LABELLESS),
+        labelless,
+        "05_mnist",
+    ),
+    Claim(
+        f"{ARTICLE}, the manual of its code",
+        "a LeNet's two fully connected layers at a gain of 0.15",
+        "6.8 % left, 99.21 % to 98.48 % (of validation) to 98.92 %; first layer stopped at 0.161",
+        figure("lenet_example"),
+        worked.EXAMPLE.minutes,
+        of_figure(worked.EXAMPLE),
+        example,
+        "05_mnist",
+    ),
+    *(
+        Claim(
+            "NIPS 2017, abstract",
+            f"the cascade gives slightly simpler models: {name}, weights left at the same discrepancy, cascade and parallel",
+            "no numbers",
+            figure("mnist_schemes"),
+            schemes.SCHEMES.minutes,
+            of_figure(schemes.SCHEMES),
+            lambda network=network: between_schemes(network),
+            "05_mnist",
+        )
+        for network, name in (("fc", "784-300-1000-100-10 of four trainings"), ("lenet", "LeNet"))
+    ),
+    Claim(
+        f"{ARTICLE}, the manual of its code",
+        "the first layer drops pixels that are never active, where magnitude pruning leaves scattered weights",
+        "a picture",
+        figure("mnist_pixels"),
+        robustness.PIXELS.minutes,
+        of_figure(robustness.PIXELS),
+        pixels,
+        "05_mnist",
+    ),
+    Claim(
+        "the authors' group, 2017",
+        "a model of 100 MB becomes one of 5 MB without loss of accuracy (784-3000-5000-1500-10, MNIST)",
+        "100 MB to 5 MB",
+        figure("size"),
+        size.SIZE.minutes,
+        of_figure(size.SIZE),
+        megabytes,
+        "05_mnist",
+    ),
+)

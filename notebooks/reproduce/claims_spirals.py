@@ -1,0 +1,115 @@
+"""The claims of Net-Trim about spirals, each with the condition under which the rows say that it was reproduced."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from benchmarks.baselines._tables import mean, numbers
+from reproduce import spirals
+from reproduce.claim import Claim, Found, of_figure
+
+
+def span(values: Sequence[float], digits: int = 0) -> str:
+    """Return the median, and the least and the largest in brackets."""
+    least, middle, most = (f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle} [{least}, {most}]"
+
+
+def spiral_run(run: str, removed: float, apart: float) -> Found:
+    """Judge a run: as much of layer 2 is removed by every network; in part if the discrepancy is larger than published."""
+    rows = [row for row in spirals.RUNS.read() if row["run"] == run]
+    cut = [100 - 100 * int(row["after_2"]) / int(row["before_2"]) for row in rows]
+    error = numbers(rows, "discrepancy")
+    text = f"{span(cut, 1)} % of layer 2 at a discrepancy of {span(error, 3)}; every layer certified"
+    enough = min(cut) >= removed and all(row["solved"] == "True" for row in rows)
+    return Found(text, (True if max(error) <= apart else None) if enough else False)
+
+
+def at_discrepancy(hidden: str, scheme: str, apart: float, layers: Sequence[int]) -> list[float]:
+    """Return, training by training, the fraction of some layers' weights left at a discrepancy, between radii by a line."""
+    curves = defaultdict(list)
+    for row in spirals.SWEEP.read():
+        if (row["hidden"], row["scheme"]) == (hidden, scheme):
+            before, after = (sum(int(row[f"{when}_{layer}"]) for layer in layers) for when in ("before", "after"))
+            curves[row["seed"]].append((float(row["discrepancy"]), after / before))
+    return [float(np.interp(apart, *zip(*sorted(points), strict=True))) for points in curves.values()]
+
+
+def cascade_is_sparser(layers: Sequence[int]) -> Found:
+    """Judge the sweep: in every size the cascade keeps fewer on the mean of the trainings, at both discrepancies."""
+    shown, fewer = [], []
+    for hidden, apart in itertools.product(("50", "75", "100"), (0.05, 0.2)):
+        both = [at_discrepancy(hidden, scheme, apart, layers) for scheme in ("cascade", "parallel")]
+        shown.append(" and ".join(f"{mean([100 * left for left in each], 1)} %" for each in both))
+        fewer.append(statistics.fmean(both[0]) < statistics.fmean(both[1]))
+    return Found(f"{'; '.join(shown)}", all(fewer) or (None if any(fewer) else False))
+
+
+def tables(table: str) -> Found:
+    """Judge a table: on the mean of the sizes as much is removed, to a point; in part if to ten points."""
+    published, cuts = spirals.PUBLISHED_CUTS[table], []
+    for hidden in published:
+        rows = [row for row in spirals.TABLES.read() if (row["table"], row["hidden"]) == (table, str(hidden))]
+        cuts.append(statistics.median(100 - 100 * float(row["kept"]) for row in rows))
+    short = statistics.fmean(published.values()) - statistics.fmean(cuts)
+    return Found(" / ".join(f"{cut:.1f}" for cut in cuts) + " %", True if short <= 1 else None if short <= 10 else False)
+
+
+CLAIMS = (
+    Claim(
+        "NIPS 2017, Figure 1, run 1",
+        "more than 93 % of the links between the hidden layers of a spiral classifier are removed",
+        "93.3 % at 0.046",
+        "python notebooks/figures.py spirals_runs",
+        spirals.RUNS.minutes,
+        of_figure(spirals.RUNS),
+        lambda: spiral_run("1", 93, 0.046),
+        "01_spirals",
+    ),
+    Claim(
+        "NIPS 2017, Figure 1, run 2",
+        "after training with dropout and l1 too",
+        "85.8 % at 0.0183",
+        "python notebooks/figures.py spirals_runs",
+        spirals.RUNS.minutes,
+        of_figure(spirals.RUNS),
+        lambda: spiral_run("2", 85.8, 0.0183),
+        "01_spirals",
+    ),
+    *(
+        Claim(
+            "NIPS 2017, Figure S.2",
+            f"the cascade keeps fewer weights than the parallel scheme at the same discrepancy: {name}, networks of 50, 75 "
+            "and 100, each at 0.05 and 0.2, cascade and parallel",
+            published,
+            "python notebooks/figures.py spirals_sweep",
+            spirals.SWEEP.minutes,
+            of_figure(spirals.SWEEP),
+            partial(cascade_is_sparser, layers),
+            "01_spirals",
+        )
+        for name, layers, published in (
+            ("all layers", (1, 2, 3), "no numbers of all layers"),
+            ("the last layer", (3,), "0.47 and 0.67; 0.32 and 0.52 (50), read off the figure"),
+        )
+    ),
+    *(
+        Claim(
+            f"NIPS 2017, Table {table}",
+            f"weights removed of networks of {', '.join(map(str, cuts))} at a discrepancy below 0.02",
+            " / ".join(map(str, cuts.values())) + " %",
+            "python notebooks/figures.py spirals_tables",
+            spirals.TABLES.minutes,
+            of_figure(spirals.TABLES),
+            partial(tables, table),
+            "01_spirals",
+        )
+        for table, cuts in spirals.PUBLISHED_CUTS.items()
+    ),
+)
