@@ -249,6 +249,28 @@ def test_the_study_goes_on_from_its_rows(tmp_path, capsys, monkeypatch):
     assert "| LeNet-300-100 | 30x | iterative |" in text and "| 8x | L1 | L2 |" in text and text.count("| 0.3 |") == 2
 
 
+def test_the_study_makes_the_same_rows_in_any_number_of_processes(tmp_path):
+    asked = [
+        "--data",
+        "mnist5k",
+        "--study",
+        "rates",
+        "--network",
+        "plain",
+        "--seeds",
+        "3",
+        "--epochs",
+        "1",
+        "--retraining",
+        "1",
+    ]
+    for jobs in ("1", "2"):
+        folder = tmp_path / jobs
+        study.main([*asked, "--jobs", jobs, "--networks", str(folder / "networks"), "--out", str(folder / "rows.csv")])
+    one, two = ([row | {"seconds": ""} for row in rows.read(tmp_path / jobs / "rows.csv")] for jobs in "12")
+    assert one == two and {row["case"] for row in one} == {"plain, 12x, iterative", "plain, 12x, iterative, L1"}
+
+
 def test_what_is_asked_for_reaches_the_retraining(monkeypatch):
     told = []
     monkeypatch.setattr(han, "fit", lambda model, data, **how: told.append(how) or model)

@@ -12,8 +12,9 @@ On whole MNIST, over seeds:
 
     python -m benchmarks.baselines.han --networks FOLDER
 
-goes on from the rows that are there, in about 115 minutes of one core where the networks of the recipes lie in the folder:
-87 for the rates, 28 for the others. On two cores ``--study rates`` and ``--study penalties scan hptd`` run at once.
+goes on from the rows that are there, in about 125 minutes of one core where the networks of the recipes lie in the folder:
+97 for the rates, 28 for the others; ``--jobs 2`` shares the runs of a study between two cores, one thread each, and makes
+the same rows.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from benchmarks import rows
@@ -57,6 +62,18 @@ SEEDS = {"lenet300": [3, 4, 5], "plain": [3, 4, 5], "lenet5": [1, 2, 3]}  # othe
 PENALTIES = (("l1", "l1"), ("l1", "l2"), ("l2", "l1"), ("l2", "l2"))
 PENALTY_RATES = (8, 12)
 PENALTY_EPOCHS = 10
+
+
+class Run(NamedTuple):
+    """A run of a study: its name and seed, the dense network that it begins with, and what makes its rows."""
+
+    case: str
+    seed: int
+    network: str
+    made: Callable[[], Any]
+    penalty: str = "l2"
+
+
 FINE_TUNINGS = {"plain gradient steps": {}, "Adam": {"learning_rate": 2e-4, "momentum": None, "batch_size": 200}}
 
 
@@ -78,8 +95,8 @@ def networks(seed: int, args: argparse.Namespace) -> list[str]:
     return [name for name in args.network if args.seeds or seed in SEEDS[name]]
 
 
-def rates(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield the runs of a seed: a name, and what makes its rows."""
+def rates(data: Data, seed: int, args: argparse.Namespace) -> Iterator[Run]:
+    """Yield the runs of a seed."""
     for network in networks(seed, args):
         for rate, name, settings in RATES[network]:
             how = settings | ({} if args.retraining is None else {"epochs": args.retraining})
@@ -88,10 +105,10 @@ def rates(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str
                 model = dense(network, data, seed, args, how.get("penalty", "l2"))
                 return han.run(model, data, keep=1 / rate, seed=seed, **how).rows
 
-            yield f"{network}, {rate}x, {name}", run
+            yield Run(f"{network}, {rate}x, {name}", seed, network, run, how.get("penalty", "l2"))
 
 
-def penalties(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+def penalties(data: Data, seed: int, args: argparse.Namespace) -> Iterator[Run]:
     """Likewise; one round each, so that the rows are: dense, pruned, retrained."""
     for rate in PENALTY_RATES if "lenet300" in networks(seed, args) else ():
         for before, after in PENALTIES:
@@ -102,10 +119,10 @@ def penalties(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple
                 how = {"rounds": 1, "epochs": epochs, "penalty": after, "strength": L1 if after == "l1" else L2}
                 return han.run(model, data, keep=1 / rate, seed=seed, **how).rows
 
-            yield f"lenet300, {rate}x, trained with {before}, retrained with {after}", run
+            yield Run(f"lenet300, {rate}x, trained with {before}, retrained with {after}", seed, "lenet300", run, before)
 
 
-def scan(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+def scan(data: Data, seed: int, args: argparse.Namespace) -> Iterator[Run]:
     """Likewise; on the test samples, which choose nothing here."""
     for network in (name for name in networks(seed, args) if name != "plain"):
 
@@ -113,10 +130,10 @@ def scan(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str,
             model = dense(network, data, seed, args)
             return han.sensitivity(model, data.x_test[: args.samples], data.y_test[: args.samples])
 
-        yield network, run
+        yield Run(network, seed, network, run)
 
 
-def against_net_trim(data: Data, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+def against_net_trim(data: Data, seed: int, args: argparse.Namespace) -> Iterator[Run]:
     """Likewise: Net-Trim and HPTD with the same counts, fine-tuned as its authors do and with Adam."""
     for epsilon in args.epsilon if "lenet300" in networks(seed, args) else ():
         for name, how in FINE_TUNINGS.items():
@@ -126,7 +143,7 @@ def against_net_trim(data: Data, seed: int, args: argparse.Namespace) -> Iterato
                 model = dense("lenet300", data, seed, args)
                 return hptd.run(model, data, epsilon=epsilon, n_samples=args.samples, seed=seed, **how).rows
 
-            yield f"lenet300, epsilon {epsilon}, {name}", run
+            yield Run(f"lenet300, epsilon {epsilon}, {name}", seed, "lenet300", run)
 
 
 STUDIES = {"rates": rates, "penalties": penalties, "scan": scan, "hptd": against_net_trim}
@@ -148,6 +165,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--retraining", type=int, help="epochs of every retraining, in place of those above")
     parser.add_argument("--samples", type=int, default=5000, help="of the scan and of Net-Trim")
     parser.add_argument("--epsilon", type=float, nargs="+", default=[0.1, 0.2])
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--networks", type=Path, help="folder to keep trained networks in")
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/baseline_han.csv"), help="others are beside it")
     args = parser.parse_args(argv)
@@ -155,16 +173,25 @@ def main(argv: list[str] | None = None) -> None:
     warm_up()
     for study in args.study:
         path = args.out if study == "rates" else beside(args.out, study)
-        for seed in args.seeds or sorted({seed for of in SEEDS.values() for seed in of}):
-            for case, run in STUDIES[study](data, seed, args):
-                if (case, str(seed)) in rows.done(path, "case", "seed"):
-                    continue
-                begun = time.perf_counter()
-                found = run()
-                seconds = time.perf_counter() - begun
-                rows.append(path, [{"case": case, "seed": seed} | row | {"seconds": seconds} for row in found])
-                print(f"{study}: {case}, seed {seed}: {found[-1]['accuracy']:.2%}, {seconds:.0f} s", flush=True)
+        seeds = args.seeds or sorted({seed for of in SEEDS.values() for seed in of})
+        there = rows.done(path, "case", "seed")
+        todo = [run for seed in seeds for run in STUDIES[study](data, seed, args) if (run.case, str(run.seed)) not in there]
+        if args.networks:  # each dense network once, before runs that share it
+            begun = dict.fromkeys((run.network, run.seed, run.penalty) for run in todo)
+            Parallel(args.jobs)(delayed(alone)(partial(dense, name, data, seed, args, by)) for name, seed, by in begun)
+        made = Parallel(args.jobs, return_as="generator")(delayed(alone)(run.made) for run in todo)
+        for run, (found, seconds) in zip(todo, made, strict=True):
+            rows.append(path, [{"case": run.case, "seed": run.seed} | row | {"seconds": seconds} for row in found])
+            print(f"{study}: {run.case}, seed {run.seed}: {found[-1]['accuracy']:.2%}, {seconds:.0f} s", flush=True)
     show(tables(args.out))
+
+
+def alone(run: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what a run finds, on one thread, and its seconds."""
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        begun = time.perf_counter()
+        return run(), time.perf_counter() - begun
 
 
 def tables(out: Path) -> dict[str, Table]:
