@@ -53,7 +53,7 @@ def load(name: str) -> Data:
     Parameters
     ----------
     name : str
-        ``"mnist5k"``, ``"mnist"``, ``"cifar10"`` or ``"spirals"``.
+        ``"mnist5k"``, ``"mnist"``, ``"cifar10"``, ``"svhn"`` or ``"spirals"``.
 
     Returns
     -------
@@ -65,9 +65,10 @@ def load(name: str) -> Data:
     DataError
         If the name is unknown, or the data cannot be had.
     """
-    from nettrim.cifar import cifar10  # here, because it makes a Data of its own
+    from nettrim.cifar import cifar10  # here, because these make a Data of their own
+    from nettrim.svhn import svhn
 
-    loaders = {"mnist5k": mnist5k, "mnist": mnist, "cifar10": cifar10, "spirals": spirals}
+    loaders = {"mnist5k": mnist5k, "mnist": mnist, "cifar10": cifar10, "svhn": svhn, "spirals": spirals}
     if name not in loaders:
         raise DataError(f"no data set is called {name!r}; there are {', '.join(loaders)}")
     return loaders[name]()

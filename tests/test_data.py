@@ -46,8 +46,10 @@ def test_mnist5k_refuses_a_split_that_cannot_be(n_test):
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(DataError, match="no data set is called 'svhn'; there are mnist5k, mnist, cifar10, spirals"):
-        load("svhn")
+    with pytest.raises(
+        DataError, match="no data set is called 'imagenet'; there are mnist5k, mnist, cifar10, svhn, spirals"
+    ):
+        load("imagenet")
 
 
 @needs_mnist

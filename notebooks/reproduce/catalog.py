@@ -6,10 +6,11 @@ from benchmarks.baselines._tables import markdown
 from reproduce import (
     ROOT,
     claims_baselines,
-    claims_mnist,
+    claims_images,
     claims_spirals,
     claims_theory,
     convergence,
+    convnet,
     gains,
     robustness,
     schemes,
@@ -19,9 +20,9 @@ from reproduce import (
 )
 from reproduce.figure import Figure
 
-FAMILIES = (spirals, gains, worked, schemes, robustness, size, convergence)
+FAMILIES = (spirals, gains, worked, schemes, robustness, convnet, size, convergence)
 FIGURES: dict[str, Figure] = {figure.name: figure for family in FAMILIES for figure in family.FIGURES}
-NET_TRIM = (*claims_spirals.CLAIMS, *claims_mnist.CLAIMS, *claims_theory.CLAIMS)
+NET_TRIM = (*claims_spirals.CLAIMS, *claims_images.CLAIMS, *claims_theory.CLAIMS)
 PAGE = ROOT / "REPRODUCTION.md"
 HEAD = ["source", "claim", "published", "here", "verdict", "shown in", "made by", "minutes"]
 

@@ -107,21 +107,30 @@ def trained(kind: str, how: Mapping[str, Any], data: Data, seed: int, folder: Pa
         Where trained networks are kept.
     """
     start = NETWORKS[kind](how["dropout"], seed)
-    told = {"kind": kind, "data": data.name, "images": len(data.x_train), "seed": seed, **how}
-    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-    path = None if folder is None else folder / f"{kind}-{name}.safetensors"
-    if path is not None and path.exists():
-        start.load_state_dict(load_file(path))
-        return start.eval()
 
     def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         sizes = weights(model).values()
         penalty = how["l1"] * sum(W.abs().sum() for W in sizes) + how["l2"] / 2 * sum((W**2).sum() for W in sizes)
         return F.cross_entropy(model(x), y) + penalty
 
-    steps = {"steps": how["steps"], "schedule": slower(how["steps"], how["decay"])}
-    more = {"batch_size": how["batch_size"], "learning_rate": how["learning_rate"], "seed": seed}
-    model = train(start, data.x_train, data.y_train, loss=loss, label=f"training {kind}", **steps, **more)
+    def make() -> nn.Module:
+        steps = {"steps": how["steps"], "schedule": slower(how["steps"], how["decay"])}
+        more = {"batch_size": how["batch_size"], "learning_rate": how["learning_rate"], "seed": seed}
+        return train(start, data.x_train, data.y_train, loss=loss, label=f"training {kind}", **steps, **more)
+
+    return remembered(kind, start, data, {"seed": seed, **how}, make, folder)
+
+
+def remembered(
+    kind: str, start: nn.Module, data: Data, told: Mapping[str, Any], make: Callable[[], nn.Module], folder: Path | None
+) -> nn.Module:
+    """Return a trained network, from the folder if it was made there by the same settings, else as it is made."""
+    key = json.dumps({"kind": kind, "data": data.name, "images": len(data.x_train), **told}, sort_keys=True)
+    path = None if folder is None else folder / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
+    if path is not None and path.exists():
+        start.load_state_dict(load_file(path))
+        return start.eval()
+    model = make()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
