@@ -8,10 +8,9 @@ import sys
 import figures
 import pytest
 from figures import main
-from reproduce import catalog, claims_spirals, spirals
+from reproduce import catalog, spirals
 from reproduce import figure as made
 from reproduce.catalog import FIGURES
-from reproduce.claim import Claim, Found
 from reproduce.figure import RESULTS, Figure
 
 from benchmarks import rows
@@ -28,7 +27,6 @@ def measured(settings, case, networks):
     return [{"value": case["a"] * settings["factor"], "name": case["b"] * 2, "part": part} for part in range(2)]
 
 
-FOLDER = RESULTS.parent
 TOY = Figure("toy", "nowhere", {"a": [1, 2, 3], "factor": 0.1}, cases, measured, quick={"a": [1]})
 
 
@@ -165,22 +163,3 @@ def test_tables_of_the_spirals_in_small(tmp_path):
         data = load("spirals")
         more, _ = spirals.cascade(model, data, float(row["epsilon"]) * settings["ratio"], settings["gamma"], [1.0])
         assert spirals.discrepancy(model, more.model, data) >= settings["discrepancy"]
-
-
-def test_the_page_of_claims_is_computed_from_the_committed_rows():
-    assert catalog.PAGE.read_text(encoding="utf-8") == catalog.page()
-    shown = {claim.where for claim in claims_spirals.CLAIMS}
-    assert all((FOLDER / f"{name}.ipynb").exists() for name in shown)
-
-
-def test_a_claim_without_rows_is_open(tmp_path):
-    asked = ("a paper", "a claim", "1", "python x", 1, (tmp_path / "rows.csv",))
-    claim = Claim(*asked, found=lambda: Found("2", False))
-    assert claim.cells()[3:5] == ["", "open"]
-    (tmp_path / "rows.csv").touch()
-    assert claim.cells()[3:5] == ["2", "not reproduced"]
-
-
-@pytest.mark.parametrize(("removed", "apart", "same"), [(93, 0.1, True), (93, 0.046, None), (99, 0.1, False)])
-def test_a_run_of_the_spirals_is_judged_by_what_it_removes_and_then_by_its_discrepancy(removed, apart, same):
-    assert claims_spirals.spiral_run("1", removed, apart).same is same

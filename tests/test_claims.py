@@ -1,0 +1,90 @@
+"""Verdicts on the page of claims follow from rows by the conditions that are said there."""
+
+import pytest
+from reproduce import catalog, claims_images, claims_spirals
+from reproduce.claim import Claim, Found
+from reproduce.figure import RESULTS
+
+FOLDER = RESULTS.parent
+
+
+def gain(value, kept, nettrim, hptd, tuned, accuracy="0.9", variant="dropout and l2"):
+    scores = {f"nettrim_{steps}": tuned if steps == 15000 else "" for steps in (5000, 10000, 15000)}
+    return {"variant": variant, "gain": value, "kept": kept, "accuracy": accuracy, "nettrim": nettrim, "hptd": hptd} | scores
+
+
+WHOLE = gain("0", "1", "0.9", "", "0.92")
+
+
+def test_the_page_of_claims_is_computed_from_the_committed_rows():
+    assert catalog.PAGE.read_text(encoding="utf-8") == catalog.page()
+    shown = {claim.where for claim in catalog.NET_TRIM if all(path.exists() for path in claim.files)}
+    assert all((FOLDER / f"{name}.ipynb").exists() for name in shown)
+
+
+def test_a_claim_without_rows_is_open(tmp_path):
+    asked = ("a paper", "a claim", "1", "python x", 1, (tmp_path / "rows.csv",))
+    claim = Claim(*asked, found=lambda: Found("2", False))
+    assert claim.cells()[3:5] == ["", "open"]
+    (tmp_path / "rows.csv").touch()
+    assert claim.cells()[3:5] == ["2", "not reproduced"]
+
+
+@pytest.mark.parametrize(("removed", "apart", "same"), [(93, 0.1, True), (93, 0.046, None), (99, 0.1, False)])
+def test_a_run_of_the_spirals_is_judged_by_what_it_removes_and_then_by_its_discrepancy(removed, apart, same):
+    assert claims_spirals.spiral_run("1", removed, apart).same is same
+
+
+def test_the_sweep_is_judged_by_means_between_radii(monkeypatch):
+    def rows(cascade, parallel):
+        for hidden, scheme in [(hidden, scheme) for hidden in ("50", "75", "100") for scheme in ("cascade", "parallel")]:
+            for apart, left in ((0.0, 100), (0.4, cascade if scheme == "cascade" else parallel)):
+                counts = {
+                    f"{when}_{layer}": str(100 if when == "before" else left)
+                    for when in ("before", "after")
+                    for layer in (1, 2, 3)
+                }
+                yield {"hidden": hidden, "scheme": scheme, "seed": "0", "discrepancy": str(apart)} | counts
+
+    for cascade, parallel, same in ((20, 60, True), (60, 20, False)):
+        monkeypatch.setattr(
+            type(claims_spirals.spirals.SWEEP), "read", lambda self, made=(cascade, parallel): list(rows(*made))
+        )
+        assert claims_spirals.cascade_is_sparser((3,)).same is same
+    assert claims_spirals.at_discrepancy("50", "cascade", 0.2, (1, 2)) == [pytest.approx((1 + 0.6) / 2)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "same"),
+    [
+        ([gain("0.1", "0.2", "0.88", "0.3", "0.9"), gain("0.2", "0.1", "0.5", "0.1", "0.8")], True),
+        ([gain("0.1", "0.2", "0.88", "0.3", "0.9"), gain("0.2", "0.1", "0.88", "0.6", "0.8")], None),
+        ([gain("0.1", "0.2", "0.88", "0.6", "0.9")], False),
+        ([gain("0.1", "0.2", "0.86", "0.1", "0.9")], False),  # Net-Trim has lost more than 3 points itself
+    ],
+)
+def test_net_trim_without_fine_tuning_is_held_against_half_of_hptd(monkeypatch, rows, same):
+    monkeypatch.setattr(type(claims_images.gains.GAINED), "read", lambda self: [WHOLE, *rows])
+    assert claims_images.without_fine_tuning().same is same
+
+
+@pytest.mark.parametrize(("kept", "tuned", "same"), [("0.04", "0.9", True), ("0.08", "0.9", None), ("0.2", "0.9", False)])
+def test_what_is_removed_without_loss_is_the_sparsest_that_is_no_worse(monkeypatch, kept, tuned, same):
+    rows = [WHOLE, gain("0.4", kept, "0.8", "0.1", tuned), gain("0.7", "0.01", "0.5", "0.1", "0.89")]
+    monkeypatch.setattr(type(claims_images.gains.GAINED), "read", lambda self: rows)
+    found = claims_images.removed()
+    assert (
+        found.same is same and f"{100 - 100 * float(kept):.1f} % removed" in found.text and "unpruned 92.00 %" in found.text
+    )
+
+
+def test_schemes_are_compared_at_a_discrepancy_that_both_have(monkeypatch):
+    def row(scheme, apart, kept, l1="0"):
+        return {"network": "fc", "l1": l1, "dropout": "0", "scheme": scheme, "discrepancy": str(apart), "kept": str(kept)}
+
+    both = [row("cascade", 0.1, 0.2), row("cascade", 0.4, 0.1), row("parallel", 0.1, 0.3), row("parallel", 0.4, 0.2)]
+    apart = [row("cascade", 0.1, 0.2, "1"), row("parallel", 0.2, 0.1, "1")]
+    denser = [{**each, "l1": "2", "scheme": {"cascade": "parallel", "parallel": "cascade"}[each["scheme"]]} for each in both]
+    for rows, same in ((both, True), (both + apart, True), (both + denser, None), (denser, False), (apart, False)):
+        monkeypatch.setattr(type(claims_images.schemes.SCHEMES), "read", lambda self, made=rows: made)
+        assert claims_images.between_schemes("fc").same is same
