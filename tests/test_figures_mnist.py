@@ -92,6 +92,9 @@ def test_ways_without_labels_in_small(folder, tmp_path):
     kept = {row["way"]: float(row["kept"]) for row in found}
     assert list(kept) == list(settings["ways"]) and {row["solved"] for row in found} == {"True"}
     assert kept["cascade, reweighted and refitted"] < kept["cascade"]
+    assert (
+        [bool(row["nettrim_tuned"]) for row in found] == [bool(row["hptd_tuned"]) for row in found] == [False, False, True]
+    )
 
 
 def test_the_worked_example_in_small(folder, tmp_path):
