@@ -201,6 +201,12 @@ def test_what_it_cannot_binarize_it_names():
     ):
         with pytest.raises(ModelError, match=says):
             binarized(wrong)
+    for hook in ("register_forward_pre_hook", "register_forward_hook"):
+        for place, named in ((lambda model: model[0], "layer '0' is"), (lambda model: model, "layer '' is Sequential")):
+            model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+            getattr(place(model), hook)(lambda *_: None)
+            with pytest.raises(ModelError, match=f"{named}.* with hooks, which the layer in its place would not have"):
+                binarized(model)
     with pytest.raises(SettingError, match="weights must be one of"):
         binarized(small(), weights="ternary")
     with pytest.raises(SettingError, match="activations must be one of"):

@@ -195,6 +195,15 @@ def test_layers_that_cannot_be_replaced_are_left_alone():
     assert sum(text == "tucker" for text in how.values()) == 7 and sum("groups" in text for text in how.values()) == 6
 
 
+def test_a_layer_with_hooks_is_not_replaced():
+    for hook in ("register_forward_pre_hook", "register_forward_hook"):
+        model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+        getattr(model[2], hook)(lambda *_: None)
+        with pytest.raises(ModelError, match="layer '2' is Linear with hooks, which the layer in its place would not have"):
+            replaced(model, {"2": nn.Linear(4, 2)})
+        assert isinstance(replaced(model, {"0": nn.Linear(6, 4)}), nn.Sequential)
+
+
 def test_a_model_that_is_one_layer_is_replaced_itself():
     layer = nn.Linear(12, 5)
     made = linear_pair(layer, np.zeros((5, 2)), np.zeros((2, 12)))

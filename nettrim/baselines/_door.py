@@ -198,5 +198,26 @@ def choice(name: str, value: Any, among: Any) -> Any:
     return value
 
 
+def unhooked(name: str, module: nn.Module) -> None:
+    """Refuse a module that another is to take the place of, if it has hooks: they would be lost without a word.
+
+    Parameters
+    ----------
+    name : str
+        Of the module in its network.
+    module : torch.nn.Module
+        What is looked at, with all that is in it.
+
+    Raises
+    ------
+    ModelError
+        If there is a forward hook, before or behind.
+    """
+    if any(part._forward_pre_hooks or part._forward_hooks for part in module.modules()):
+        raise ModelError(
+            f"layer {name!r} is {type(module).__name__} with hooks, which the layer in its place would not have: take them off"
+        )
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and value == value  # NaN is unlike itself

@@ -47,7 +47,7 @@ def binarized(model: nn.Module, *, weights: str = "sign", activations: str = "si
     SettingError
         If weights or activations are none of those.
     ModelError
-        If the model is of other modules, or does not end with a layer.
+        If the model is of other modules, does not end with a layer, or one of its modules has hooks.
     """
     _door.choice("weights", weights, WEIGHTS)
     _door.choice("activations", activations, ACTIVATIONS)
@@ -60,6 +60,8 @@ def binarized(model: nn.Module, *, weights: str = "sign", activations: str = "si
             "binarizing takes an nn.Sequential of Linear, Conv2d, ReLU, MaxPool2d, Flatten and Dropout that ends with a "
             f"layer; this one is, or holds, {what}"
         )
+    for name, part in (*model.named_children(), ("", model)):
+        _door.unhooked(name, part)
     made = [Signed(), *copy.deepcopy(parts[: at[0]])]
     for begin, end in zip(at, [*at[1:], len(parts)], strict=True):
         layer, behind = parts[begin], parts[begin + 1 : end]

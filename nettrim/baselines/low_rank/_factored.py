@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nettrim.baselines import _door
+
 Array = NDArray[np.float64]
 
 
@@ -110,7 +112,14 @@ def replaced(model: nn.Module, layers: dict[str, nn.Module]) -> nn.Module:
     -------
     torch.nn.Module
         The copy.
+
+    Raises
+    ------
+    ModelError
+        If a layer that goes has hooks.
     """
+    for name in layers:
+        _door.unhooked(name, model.get_submodule(name))
     if "" in layers:
         return copy.deepcopy(layers[""])
     model = copy.deepcopy(model)

@@ -185,12 +185,9 @@ def quantized(model: nn.Module, bits: int, *, per: str = "channel", scale: str =
     for name, module in model.named_modules():
         if not isinstance(module, LAYERS):
             continue
-        hooks = bool(module._forward_pre_hooks or module._forward_hooks)
-        if type(module) not in kinds or hooks:
-            raise ModelError(
-                f"layer {name!r} is {type(module).__name__}{' with hooks' if hooks else ''}; only plain Linear and Conv2d "
-                "without hooks are quantized"
-            )
+        if type(module) not in kinds:
+            raise ModelError(f"layer {name!r} is {type(module).__name__}; only plain Linear and Conv2d are quantized")
+        _door.unhooked(name, module)
         if not all(parameter.isfinite().all() for parameter in module.parameters()):
             raise ModelError(f"layer {name!r} holds NaN or Inf, which have no code; quantize a network without them")
 
