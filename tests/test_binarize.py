@@ -205,7 +205,7 @@ def test_what_it_cannot_binarize_it_names():
         for place, named in ((lambda model: model[0], "layer '0' is"), (lambda model: model, "layer '' is Sequential")):
             model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
             getattr(place(model), hook)(lambda *_: None)
-            with pytest.raises(ModelError, match=f"{named}.* with hooks, which the layer in its place would not have"):
+            with pytest.raises(ModelError, match=f"{named}.* with hooks, which a layer in its place would not have"):
                 binarized(model)
     with pytest.raises(SettingError, match="weights must be one of"):
         binarized(small(), weights="ternary")

@@ -199,7 +199,7 @@ def test_a_layer_with_hooks_is_not_replaced():
     for hook in ("register_forward_pre_hook", "register_forward_hook"):
         model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
         getattr(model[2], hook)(lambda *_: None)
-        with pytest.raises(ModelError, match="layer '2' is Linear with hooks, which the layer in its place would not have"):
+        with pytest.raises(ModelError, match="layer '2' is Linear with hooks, which a layer in its place would not have"):
             replaced(model, {"2": nn.Linear(4, 2)})
         assert isinstance(replaced(model, {"0": nn.Linear(6, 4)}), nn.Sequential)
 

@@ -137,7 +137,7 @@ def test_what_it_cannot_quantize_it_names():
     for hook in ("register_forward_pre_hook", "register_forward_hook"):
         model = small()
         getattr(model[4], hook)(lambda *_: None)
-        with pytest.raises(ModelError, match="layer '4' is Linear with hooks, which the layer in its place would not have"):
+        with pytest.raises(ModelError, match="layer '4' is Linear with hooks, which a layer in its place would not have"):
             quantized(model, 4)
     for name in ("weight", "bias"):
         model = small()

@@ -215,7 +215,7 @@ def unhooked(name: str, module: nn.Module) -> None:
     """
     if any(part._forward_pre_hooks or part._forward_hooks for part in module.modules()):
         raise ModelError(
-            f"layer {name!r} is {type(module).__name__} with hooks, which the layer in its place would not have: take them off"
+            f"layer {name!r} is {type(module).__name__} with hooks, which a layer in its place would not have: remove them"
         )
 
 
