@@ -146,9 +146,9 @@ LABELLESS = Figure(
     source="ours, beside the claim of 95 % of MNIST weights: 784-300-1000-100-10 without labels and without retraining",
     settings={
         "variants": VARIANTS,
-        "variant": "dropout and l2",
+        "variant": "l1",
         "ways": WAYS,
-        "epsilon": [0.1, 0.2, 0.3, 0.4],
+        "epsilon": [0.01, 0.02, 0.05, 0.1],
         "samples": 5000,
         "tuned": 5000,
         "seeds": [0, 1, 2],
