@@ -205,7 +205,7 @@ CLAIMS = (
             partial(between_schemes, network),
             "05_mnist",
         )
-        for network, name in (("fc", "784-300-1000-100-10 of four trainings"), ("lenet", "LeNet"))
+        for network, name in (("fc", "784-300-1000-100-10 of three trainings"), ("lenet", "LeNet"))
     ),
     Claim(
         f"{ARTICLE}, the manual of its code",

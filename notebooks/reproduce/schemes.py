@@ -63,7 +63,7 @@ SCHEMES = Figure(
     source="SIAM J. Math. Data Sci. 2020, the authors' scripts: cascade and parallel, fully connected network and LeNet",
     settings={
         "data": "mnist",
-        "l1 and dropout": {"fc": [[0.0, 0.0], [0.0, 0.5], [1e-4, 0.0], [1e-4, 0.5]], "lenet": [[0.0, 0.25]]},
+        "l1 and dropout": {"fc": [[0.0, 0.0], [1e-4, 0.0], [1e-4, 0.5]], "lenet": [[0.0, 0.25]]},
         "gains": GAINS,
         "gamma": 1.1,
         "samples": 5000,
