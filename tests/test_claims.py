@@ -10,7 +10,15 @@ FOLDER = RESULTS.parent
 
 def gain(value, kept, nettrim, hptd, tuned, accuracy="0.9", variant="dropout and l2"):
     scores = {f"nettrim_{steps}": tuned if steps == 15000 else "" for steps in (5000, 10000, 15000)}
-    return {"variant": variant, "gain": value, "kept": kept, "accuracy": accuracy, "nettrim": nettrim, "hptd": hptd} | scores
+    return {
+        "variant": variant,
+        "gain": value,
+        "before": "1",
+        "kept": kept,
+        "accuracy": accuracy,
+        "nettrim": nettrim,
+        "hptd": hptd,
+    } | scores
 
 
 WHOLE = gain("0", "1", "0.9", "", "0.92")
@@ -57,10 +65,11 @@ def test_the_sweep_is_judged_by_means_between_radii(monkeypatch):
 @pytest.mark.parametrize(
     ("rows", "same"),
     [
-        ([gain("0.1", "0.2", "0.88", "0.3", "0.9"), gain("0.2", "0.1", "0.5", "0.1", "0.8")], True),
+        ([gain("0.1", "0.2", "0.88", "0.3", "0.9"), gain("0.2", "0.09", "0.5", "0.1", "0.8")], True),
         ([gain("0.1", "0.2", "0.88", "0.3", "0.9"), gain("0.2", "0.1", "0.88", "0.6", "0.8")], None),
         ([gain("0.1", "0.2", "0.88", "0.6", "0.9")], False),
         ([gain("0.1", "0.2", "0.86", "0.1", "0.9")], False),  # Net-Trim has lost more than 3 points itself
+        ([gain("0.1", "0.3", "0.9", "0.1", "0.9")], False),  # nothing is as sparse as asked
     ],
 )
 def test_net_trim_without_fine_tuning_is_held_against_half_of_hptd(monkeypatch, rows, same):
@@ -72,10 +81,14 @@ def test_net_trim_without_fine_tuning_is_held_against_half_of_hptd(monkeypatch, 
 def test_what_is_removed_without_loss_is_the_sparsest_that_is_no_worse(monkeypatch, kept, tuned, same):
     rows = [WHOLE, gain("0.4", kept, "0.8", "0.1", tuned), gain("0.7", "0.01", "0.5", "0.1", "0.89")]
     monkeypatch.setattr(type(claims_images.gains.GAINED), "read", lambda self: rows)
-    found = claims_images.removed()
-    assert (
-        found.same is same and f"{100 - 100 * float(kept):.1f} % removed" in found.text and "unpruned 92.00 %" in found.text
-    )
+    found = claims_images.removed(alike=False)
+    assert found.same is same and f"{100 - 100 * float(kept):.1f} % removed" in found.text
+    assert "unpruned 92.00 %" in found.text
+    assert claims_images.removed(alike=True) == ("no gain is without loss", False)  # fine-tuned alike the unpruned is better
+    rows.append(gain("0.3", "0.5", "0.9", "0.1", "0.92"))
+    assert claims_images.removed(alike=True).text.startswith("50.0 % removed")
+    rows[1]["before"] = "0.8"  # what was 0 before was not removed
+    assert f"{100 - 100 * float(kept) / 0.8:.1f} % removed" in claims_images.removed(alike=False).text
 
 
 def test_schemes_are_compared_at_a_discrepancy_that_both_have(monkeypatch):
@@ -85,6 +98,59 @@ def test_schemes_are_compared_at_a_discrepancy_that_both_have(monkeypatch):
     both = [row("cascade", 0.1, 0.2), row("cascade", 0.4, 0.1), row("parallel", 0.1, 0.3), row("parallel", 0.4, 0.2)]
     apart = [row("cascade", 0.1, 0.2, "1"), row("parallel", 0.2, 0.1, "1")]
     denser = [{**each, "l1": "2", "scheme": {"cascade": "parallel", "parallel": "cascade"}[each["scheme"]]} for each in both]
-    for rows, same in ((both, True), (both + apart, True), (both + denser, None), (denser, False), (apart, False)):
+    for rows, same in ((both, True), (both + apart, None), (both + denser, None), (denser, False), (apart, None)):
         monkeypatch.setattr(type(claims_images.schemes.SCHEMES), "read", lambda self, made=rows: made)
         assert claims_images.between_schemes("fc").same is same
+
+
+def of_way(way, epsilon, seed, kept, nettrim):
+    return {"way": way, "epsilon": epsilon, "seed": seed, "before": "1", "kept": kept, "accuracy": "0.9", "nettrim": nettrim}
+
+
+@pytest.mark.parametrize(
+    ("kept", "nettrim", "same"), [("0.04", "0.91", True), ("0.08", "0.91", None), ("0.04", "0.88", False)]
+)
+def test_without_labels_the_mean_over_networks_decides(monkeypatch, kept, nettrim, same):
+    rows = [of_way("a", "0.1", seed, kept, score) for seed, score in (("0", "0.9"), ("1", nettrim))]
+    rows += [of_way("b", "0.1", seed, "0.01", "0.5") for seed in "01"]
+    monkeypatch.setattr(type(claims_images.gains.LABELLESS), "read", lambda self: rows)
+    assert claims_images.labelless().same is same
+
+
+@pytest.mark.parametrize(
+    ("kept", "nettrim", "status", "same"),
+    [
+        ("60", "0.985", "SOLVED", True),
+        ("90", "0.985", "SOLVED", None),
+        ("300", "0.985", "SOLVED", False),
+        ("60", "0.9", "SOLVED", False),
+        ("60", "0.985", "UNMET", False),
+    ],
+)
+def test_the_worked_example_is_judged_by_weights_loss_and_certificate(monkeypatch, kept, nettrim, status, same):
+    row = {"seed": "0", "layer": "8", "weights": "1000", "kept": kept, "status": status, "reached": "0.15"}
+    row |= {"accuracy": "0.99", "nettrim": nettrim, "nettrim_tuned": "0.99"}
+    monkeypatch.setattr(type(claims_images.worked.EXAMPLE), "read", lambda self: [row])
+    found = claims_images.example()
+    assert found.same is same and ("not certified" in found.text) == (status == "UNMET")
+
+
+@pytest.mark.parametrize(("nettrim", "magnitude", "same"), [("0", "3", True), ("0", "0", None), ("1", "3", False)])
+def test_pixels_are_judged_where_they_are_never_active(monkeypatch, nettrim, magnitude, same):
+    row = {"network": "plain", "gain": "0.1", "active": "0", "nettrim": nettrim, "magnitude": magnitude}
+    other = row | {"active": "0.5", "nettrim": "9", "magnitude": "9"}
+    monkeypatch.setattr(type(claims_images.robustness.PIXELS), "read", lambda self: [row, other])
+    assert claims_images.pixels().same is same
+
+
+@pytest.mark.parametrize(
+    ("size", "accuracy", "same"),
+    [("4", "0.9", True), ("8", "0.9", None), ("4", "0.896", None), ("4", "0.5", False), ("20", "0.9", False)],
+)
+def test_megabytes_count_only_without_loss(monkeypatch, size, accuracy, same):
+    rows = [
+        {"model": name, "dense": "100000000", "zipped": f"{size}000000", "sparse": "99000000", "accuracy": score}
+        for name, score in (("trained", "0.9"), ("trimmed", "0.9"), ("fine-tuned", accuracy))
+    ]
+    monkeypatch.setattr(type(claims_images.size.SIZE), "read", lambda self: rows)
+    assert claims_images.megabytes().same is same

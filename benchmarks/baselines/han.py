@@ -4,8 +4,9 @@ On whole MNIST, over seeds:
 
 * ``rates``: LeNet-300-100 pruned 12 and 30 times, in one round and in several with as many epochs in all, and 12 times with
   L1 in place of L2 from the start, and with the paper's tenth of the learning rate and the penalty as it was; the same
-  network trained and retrained plainly, without dropout and label smoothing, 12 times with L2 and with L1; LeNet-5 pruned
-  12 times, local retraining; all beside their dense networks;
+  network trained and retrained plainly, without dropout and label smoothing, 12 times with L2 and with L1, of the strength
+  in training and of three times that (which is the default of L2); LeNet-5 pruned 12 times, local retraining; all beside
+  their dense networks;
 * ``penalties``: LeNet-300-100 trained with L1 and with L2 from scratch, pruned once, before and after retraining with each;
 * ``scan``: the accuracy of each layer pruned alone;
 * ``hptd``: Net-Trim, and magnitude pruning to its counts, without and with the same fine-tuning.
@@ -55,7 +56,12 @@ RATES = {
         (30, "one-shot", ONE_SHOT),
         (30, "iterative", ITERATIVE),
     ],
-    "plain": [(12, "iterative", ITERATIVE | PLAIN), (12, "iterative, L1", ITERATIVE | PLAIN | WITH_L1)],
+    "plain": [
+        (12, "iterative", ITERATIVE | PLAIN),
+        (12, "iterative, L2 as in training", ITERATIVE | PLAIN | {"strength": L2}),
+        (12, "iterative, L1", ITERATIVE | PLAIN | WITH_L1),
+        (12, "iterative, L1 three times that", ITERATIVE | PLAIN | WITH_L1 | {"strength": 3 * L1}),
+    ],
     "lenet5": [(12, "iterative, local", LOCAL)],
 }
 SEEDS = {"lenet300": [3, 4, 5], "plain": [3, 4, 5], "lenet5": [1, 2, 3]}  # others chose the settings

@@ -33,9 +33,10 @@ def page() -> str:
     rows = [[figure.source, f"`python notebooks/figures.py {figure.name}`", str(figure.minutes)] for figure in missing]
     return f"""# Reproduction
 
-Each claim of the papers whose settings are known, beside what was found here; `python notebooks/figures.py --claims`
-computes this page from the committed rows, and a test holds it to them. In parentheses are standard errors, in brackets the
-least and the largest. An open claim has no rows yet. Minutes are of two cores.
+Each claim of the papers whose settings are known, and of their authors elsewhere, beside what was found here;
+`python notebooks/figures.py --claims` computes this page from the committed rows, and a test holds it to them. A verdict
+follows from the condition beside its claim in `notebooks/reproduce/claims_*.py`. In parentheses are standard errors, in
+brackets the least and the largest. An open claim has no rows yet. Minutes are of two cores.
 
 ## Net-Trim
 

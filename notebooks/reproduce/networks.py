@@ -9,9 +9,8 @@ fine-tuning biases that became 0 may move again, which is a departure.
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
-import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -27,6 +26,7 @@ from nettrim import TrimResult, trim
 from nettrim.baselines.hptd import counts_of
 from nettrim.data import Data, load
 from nettrim.evaluate import accuracy, logits
+from nettrim.fingerprint import fingerprint
 from nettrim.masks import Masks, impose, largest, weights
 from nettrim.train import train
 from reproduce.figure import Settings
@@ -34,6 +34,7 @@ from reproduce.figure import Settings
 VALIDATION = 5000  # the first images, which the scripts set aside
 SIZES = (784, 300, 1000, 100, 10)
 DECAY, EVERY = 0.98, 500
+COUNTED = 1e-6
 
 
 def fully_connected(dropout: float, seed: int) -> nn.Sequential:
@@ -100,7 +101,7 @@ def trained(kind: str, how: Mapping[str, Any], data: Data, seed: int, folder: Pa
     how : mapping
         ``steps``, ``batch_size``, ``learning_rate``, ``decay``, ``dropout``, and ``l1`` and ``l2``, of all weights.
     data : Data
-        Training images, of which only their number and their set's name are remembered in the folder.
+        What it is trained on.
     seed : int
         Of all that is drawn.
     folder : pathlib.Path or None
@@ -124,16 +125,16 @@ def trained(kind: str, how: Mapping[str, Any], data: Data, seed: int, folder: Pa
 def remembered(
     kind: str, start: nn.Module, data: Data, told: Mapping[str, Any], make: Callable[[], nn.Module], folder: Path | None
 ) -> nn.Module:
-    """Return a trained network, from the folder if it was made there by the same settings, else as it is made."""
-    key = json.dumps({"kind": kind, "data": data.name, "images": len(data.x_train), **told}, sort_keys=True)
-    path = None if folder is None else folder / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
+    """Return a trained network, from the folder if it was made there from the same start, images and settings."""
+    key = fingerprint({"kind": kind, **told}, start, (data.x_train, data.y_train))
+    path = None if folder is None else folder / f"{kind}-{key[:12]}.safetensors"
     if path is not None and path.exists():
         start.load_state_dict(load_file(path))
         return start.eval()
     model = make()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")  # another process may make the same network
         save_file(model.state_dict(), part)
         part.replace(path)
     return model
@@ -157,7 +158,15 @@ def pruned(model: nn.Module, data: Data, gain: float, samples: int, seed: int, *
     return Pair(result, masks, rival, held)
 
 
-def tuned(model: nn.Module, masks: Masks, data: Data, when: list[int], seed: int, batch_size: int = 100) -> list[nn.Module]:
+def tuned(
+    model: nn.Module,
+    masks: Masks,
+    data: Data,
+    when: list[int],
+    seed: int,
+    batch_size: int = 100,
+    learning_rate: float = 0.01,
+) -> list[nn.Module]:
     """Return a pruned network after some steps of fine-tuning."""
     found: list[nn.Module] = []
 
@@ -169,10 +178,16 @@ def tuned(model: nn.Module, masks: Masks, data: Data, when: list[int], seed: int
     for module in start.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    steps = {"steps": max(when), "schedule": slower(max(when)), "learning_rate": 0.01, "momentum": 0.0}
+    steps = {"steps": max(when), "schedule": slower(max(when)), "learning_rate": learning_rate, "momentum": 0.0}
     how = {"batch_size": batch_size, "masks": masks, "after_step": look, "seed": seed}
     train(start, data.x_train, data.y_train, label="fine-tuning", **steps, **how)
     return found
+
+
+def present(model: nn.Module) -> float:
+    """Return the part of the weights that the scripts count, over 1e-6 in magnitude."""
+    every = [weight.detach().abs() > COUNTED for weight in weights(model).values()]
+    return sum(int(over.sum()) for over in every) / sum(over.numel() for over in every)
 
 
 def discrepancy(model: nn.Module, other: nn.Module, data: Data) -> float:

@@ -5,7 +5,8 @@ strengths, Adam from 1e-3, 3 % less every 500 steps, in 10,001 batches of 200, g
 0.005, 0.01, 0.03 and 0.07 (cascade, whose gain is of the first layer, gamma 1.1). Of the LeNet only the fully connected
 layers are trimmed.
 
-Departures, for two cores: fewer strengths, 5,000 samples in the programs, and the LeNet of ``reproduce.worked``.
+Departures, for two cores: penalties of weights and not of biases, fewer strengths, 5,000 samples in the programs, and the
+LeNet of ``reproduce.worked``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import DECAY, data_of, discrepancy, pruned, score, trained
+from reproduce.networks import COUNTED, DECAY, data_of, discrepancy, pruned, score, trained
 
 GAINS = {"parallel": [0.01, 0.03, 0.04], "cascade": [0.005, 0.01, 0.03, 0.07]}
 TRAINED = {
@@ -44,7 +45,7 @@ def scheme_rows(settings: Settings, case: Case, networks: Path | None) -> list[R
     scheme |= {"gamma": settings["gamma"]} if case["scheme"] == "cascade" else {}
     result, _, rival, _ = pruned(model, data, case["gain"], settings["samples"], seed, **scheme)
     layers = [layer for layer in result.layers if layer.kind == "Linear"]
-    counts = [(int((model.get_submodule(layer.name).weight.abs() > 1e-6).sum()), layer.weights_kept) for layer in layers]
+    counts = [(int((model.get_submodule(layer.name).weight.abs() > COUNTED).sum()), layer.weights_kept) for layer in layers]
     return [
         {
             "kept": sum(after for _, after in counts) / sum(before for before, _ in counts),
