@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.baselines import lottery
 from benchmarks.baselines._tables import grouped, mean, numbers, percent
@@ -58,23 +59,37 @@ def pruned(case: str) -> Found:
     return Found(text, True if worse <= 0 else None if worse <= error else False)
 
 
-ONE_ROUND = [(f"lenet300, {rate}, trained with {{0}}, retrained with {{0}}", "_penalties", 1) for rate in ("8x", "12x")]
-FOUR_ROUNDS = [(f"{network}, 12x, iterative{{1}}", "", 4) for network in ("plain", "lenet300")]
+class Pair(NamedTuple):
+    """Two cases of the same pruning: with L1 and with L2, in training and in retraining."""
+
+    shown: str
+    l1: str
+    l2: str
+    rounds: int = 4
+    part: str = ""
 
 
-def penalties(step: str, better: str, cases: Sequence[tuple[str, str, int]]) -> Found:
-    """Judge the penalties, the same in training and retraining: the better has fewer errors on every seed of every case.
+FOUR_ROUNDS = (
+    Pair("strengths as in training", "plain, 12x, iterative, L1", "plain, 12x, iterative, L2 as in training"),
+    Pair("three times those", "plain, 12x, iterative, L1 three times that", "plain, 12x, iterative"),
+)
+RECIPE = (Pair("L1 as in training, L2 three times that", "lenet300, 12x, iterative, L1", "lenet300, 12x, iterative"),)
+ONE_ROUND = tuple(
+    Pair(rate, *(f"lenet300, {rate}, trained with {p}, retrained with {p}" for p in ("l1", "l2")), 1, "_penalties")
+    for rate in ("8x", "12x")
+)
 
-    In part, if it has fewer on the mean of every case.
-    """
+
+def penalties(step: str, better: str, pairs: Sequence[Pair]) -> Found:
+    """Judge the penalties: the better has fewer errors on every seed of every pair; in part, on the mean of every pair."""
     shown, seeds, means = [], [], []
-    for case, part, rounds in cases:
-        of = grouped(RESULTS / f"baseline_han{part}.csv", "case", "step")
-        both = [of[case.format(name, more), f"round {rounds} {step}"] for name, more in (("l1", ", L1"), ("l2", ""))]
-        one, two = (numbers(rows, "errors", 0.01) for rows in both)
-        shown.append(f"{case.split(', ')[1]}: {mean(one)} % with L1, {mean(two)} % with L2")
-        seeds += [(a < b) == (better == "l1") and a != b for a, b in zip(one, two, strict=True)]
-        means.append((statistics.fmean(one) < statistics.fmean(two)) == (better == "l1"))
+    for pair in pairs:
+        of = grouped(RESULTS / f"baseline_han{pair.part}.csv", "case", "step")
+        one, two = (numbers(of[case, f"round {pair.rounds} {step}"], "errors", 0.01) for case in (pair.l1, pair.l2))
+        shown.append(f"{pair.shown}: {mean(one)} % with L1, {mean(two)} % with L2")
+        ahead, behind = (one, two) if better == "l1" else (two, one)
+        seeds += [a < b for a, b in zip(ahead, behind, strict=True)]
+        means.append(statistics.fmean(ahead) < statistics.fmean(behind))
     return Found("; ".join(shown), True if all(seeds) else None if all(means) else False)
 
 
@@ -192,8 +207,8 @@ CLAIMS = (
         )
         for when, step, better in (("before", "pruned", "l1"), ("after", "retrained", "l2"))
         for rounds, cases in (
-            ("a twelfth in four rounds, LeNet-300-100 trained plainly", FOUR_ROUNDS[:1]),
-            ("the same by the recipe with dropout and label smoothing", FOUR_ROUNDS[1:]),
+            ("a twelfth in four rounds, LeNet-300-100 trained plainly", FOUR_ROUNDS),
+            ("the same by the recipe with dropout and label smoothing", RECIPE),
             ("one round, ten epochs of retraining, by the recipe", ONE_ROUND),
         )
     ),
