@@ -53,6 +53,14 @@ def _consistent(a: Certificate, b: Certificate) -> bool:
     return holds(a, a) and holds(a, b) and holds(b, a) and holds(b, b)
 
 
+@pytest.fixture
+def seeded():
+    """Let a test draw from torch's global generator and leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def random_layer():
     """Return ``make(seed, N, M, P, dtype) -> X (N, P), W (N, M)``, standard normal."""

@@ -34,13 +34,9 @@ from nettrim.data import Data, mnist5k
 from nettrim.errors import DataError, ModelError, SettingError
 from nettrim.models import lenet5, lenet300, mlp
 from tests.networks import Residual, small
-from tests.toys import looked
+from tests.toys import drawn, looked
 
 SEEDS = st.integers(0, 2**31)
-
-
-def normal(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def same(a, b):
@@ -59,7 +55,7 @@ def test_signs_and_their_gradients_by_hand(limit, passes):
 
 
 def test_the_gradient_is_that_of_the_hard_tanh():
-    x = 2 * normal(0, 1000).double()
+    x = 2 * drawn((1000,), 0).double()
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     (sign_ste(a) * x.cos()).sum().backward()
     (F.hardtanh(b) * x.cos()).sum().backward()
@@ -80,7 +76,7 @@ def test_drawn_signs_have_the_chances_of_the_hard_sigmoid():
 
 
 def test_what_is_drawn_in_training_is_the_sign_in_evaluation():
-    layer, sign, x = BinaryLinear(nn.Linear(30, 20), "stochastic"), Sign(stochastic=True), normal(1, 50, 30)
+    layer, sign, x = BinaryLinear(nn.Linear(30, 20), "stochastic"), Sign(stochastic=True), drawn((50, 30), 1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         assert not torch.equal(layer(x), layer(x)) and not torch.equal(sign(x), sign(x))
@@ -92,7 +88,7 @@ def test_what_is_drawn_in_training_is_the_sign_in_evaluation():
 
 @given(SEEDS, st.integers(1, 7))
 def test_mean_magnitude_times_signs_is_the_least_squares_fit(seed, n):
-    weight = normal(seed, 1, n)
+    weight = drawn((1, n), seed)
     layer = BinaryLinear(nn.Linear(n, 1), "scaled")
     layer.weight.data = weight
     ours = (weight - layer.binary()).square().sum().item()
@@ -105,7 +101,7 @@ def test_mean_magnitude_times_signs_is_the_least_squares_fit(seed, n):
 
 
 def test_weights_get_the_gradient_of_the_signs_however_large_they_are():
-    layer, x = BinaryLinear(nn.Linear(6, 4)), normal(2, 8, 6)
+    layer, x = BinaryLinear(nn.Linear(6, 4)), drawn((8, 6), 2)
     layer.weight.data *= 100  # far outside of [-1, 1]
     signs = torch.where(layer.weight >= 0, 1.0, -1.0).requires_grad_()
     (layer(x) ** 3).sum().backward()

@@ -14,12 +14,9 @@ from nettrim.baselines.quantize import (
     unpack,
     weight_scale,
 )
+from tests.toys import drawn
 
 SEEDS = st.integers(0, 2**31)
-
-
-def normal(seed, *shape):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def gradient(function, x):
@@ -40,7 +37,7 @@ def test_a_fake_quantized_number_by_hand():
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 1), (-7, 7), (-127, 127), (0, 3), (0, 255)])
 def test_torch_fake_quantizes_likewise_values_and_gradients(low, high):
-    x = 2 * normal(high, 4000)
+    x = 2 * drawn((4000,), high)
     for scale in (2.0**-6, 2.0**-1, 0.0371, 1.3):
         ours = gradient(lambda x, s=scale: fake_quantize(x, s, low, high), x)
         theirs = gradient(lambda x, s=scale: torch.fake_quantize_per_tensor_affine(x, s, 0, low, high), x)
@@ -52,7 +49,7 @@ def test_torch_fake_quantizes_likewise_values_and_gradients(low, high):
 
 
 def test_torch_fake_quantizes_channels_likewise():
-    weight, scales = normal(3, 6, 5, 2, 2), 2.0 ** torch.arange(-5.0, 1.0)
+    weight, scales = drawn((6, 5, 2, 2), 3), 2.0 ** torch.arange(-5.0, 1.0)
     ours = gradient(lambda w: fake_quantize(w, scales.reshape(-1, 1, 1, 1), -7, 7), weight)
     zero = torch.zeros(6, dtype=torch.int32)
     theirs = gradient(lambda w: torch.fake_quantize_per_channel_affine(w, scales, zero, 0, -7, 7), weight)
@@ -62,7 +59,7 @@ def test_torch_fake_quantizes_channels_likewise():
 
 @given(SEEDS, st.integers(2, 16), st.sampled_from(["channel", "tensor"]))
 def test_the_largest_weight_has_the_greatest_code_and_errors_are_half_a_step(seed, bits, per):
-    weight, most = normal(seed, 4, 9), 2 ** (bits - 1) - 1
+    weight, most = drawn((4, 9), seed), 2 ** (bits - 1) - 1
     scale = weight_scale(weight, bits, per=per, rule="max")
     rows_of = weight if per == "channel" else weight.reshape(1, -1)
     assert signed_codes(bits) == most
@@ -79,7 +76,7 @@ def test_the_largest_weight_has_the_greatest_code_and_errors_are_half_a_step(see
 
 @given(SEEDS, st.integers(2, 6))
 def test_the_range_of_least_squares_is_no_worse_than_the_whole_one(seed, bits):
-    weight, most = normal(seed, 3, 60), signed_codes(bits)
+    weight, most = drawn((3, 60), seed), signed_codes(bits)
 
     def error(scale):
         return (fake_quantize(weight, scale, -most, most) - weight).square().sum(1)

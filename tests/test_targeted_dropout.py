@@ -15,18 +15,9 @@ from nettrim.evaluate import accuracy
 from nettrim.masks import kept
 from nettrim.models import lenet5, mlp
 from tests.networks import samples, small
+from tests.toys import drawn
 
-
-@pytest.fixture(autouse=True)
-def seeded():
-    """Let the tests draw from torch's global generator and leave it as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
-def drawn(shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def same(a, b):

@@ -10,23 +10,9 @@ from hypothesis import strategies as st
 
 from nettrim.baselines.targeted_dropout import TargetedConv2d, TargetedLinear, candidates, ramp
 from nettrim.data import Data, mnist5k
+from tests.toys import drawn
 
-
-@pytest.fixture(autouse=True)
-def seeded():
-    """Let the tests draw from torch's global generator and leave it as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
-def drawn(shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def same(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 # --- who is a candidate

@@ -69,6 +69,10 @@ def looked(model, x):
     return seen, scores
 
 
+def drawn(shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
 
