@@ -34,13 +34,9 @@ from nettrim.data import Data, mnist5k
 from nettrim.errors import DataError, ModelError, SettingError
 from nettrim.models import lenet5, lenet300, mlp
 from tests.networks import Residual, small
-from tests.toys import drawn, looked
+from tests.toys import drawn, looked, same_weights
 
 SEEDS = st.integers(0, 2**31)
-
-
-def same(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +249,7 @@ def test_all_kinds_learn_from_their_seed_and_leave_the_rest_alone(told, digits):
     first, again, other = (binarize.run(model, digits, epochs=2, seed=seed, **told) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    assert same(first.model, again.model) and first.rows == again.rows and not same(first.model, other.model)
+    assert same_weights(first.model, again.model) and first.rows == again.rows and not same_weights(first.model, other.model)
     assert first.rows[-1]["accuracy"] > 0.5
     gates = [part.gate for part in first.model if isinstance(part, Sign)]
     assert gates == ([] if told.get("activations") == "relu" else [told.get("gate", True)])
@@ -270,10 +266,10 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bytes(digits, tmp_path, monke
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(binarize, "train", cut)
         binarize.run(model, digits, epochs=1, folder=tmp_path)
-    assert same(binarize.run(model, digits, epochs=1, folder=tmp_path).model, whole.model)
+    assert same_weights(binarize.run(model, digits, epochs=1, folder=tmp_path).model, whole.model)
     monkeypatch.setattr(binarize, "train", cut)  # what is finished is read
     resumed = binarize.run(model, digits, epochs=1, folder=tmp_path)
-    assert same(resumed.model, whole.model) and resumed.rows == whole.rows
+    assert same_weights(resumed.model, whole.model) and resumed.rows == whole.rows
     with pytest.raises(ModelError, match="of another model, of other data or of other settings"):
         binarize.run(model, digits, epochs=1, clip=False, folder=tmp_path)
 

@@ -230,6 +230,7 @@ def test_the_study_goes_on_from_its_rows(tmp_path, capsys, monkeypatch):
     smaller = Recipe(lambda seed: mlp((784, 20, 15, 10), dropout=0.1, seed=seed), {})
     monkeypatch.setitem(NETWORKS, "lenet300", smaller)
     asked = ["--networks", str(tmp_path), "--out", str(tmp_path / "baseline_han.csv"), "--epochs", "1", "--retraining", "1"]
+    asked += ["--jobs", "1"]  # in this process, where the names are replaced
     asked += ["--seeds", "0", "--network", "lenet300", "--samples", "100", "--epsilon", "0.3", "--data", "mnist5k"]
     study.main(asked)
     found = {path.stem: path.read_bytes() for path in tmp_path.glob("*.csv")}

@@ -14,8 +14,8 @@ On whole MNIST, over seeds:
     python -m benchmarks.baselines.han --networks FOLDER
 
 goes on from the rows that are there, in about 125 minutes of one core where the networks of the recipes lie in the folder:
-97 for the rates, 28 for the others; ``--jobs 2`` shares the runs of a study between two cores, one thread each, and makes
-the same rows.
+97 for the rates, 28 for the others. Two processes of one thread share the runs of a study, and any other number of them
+(``--jobs``) makes the same rows.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--retraining", type=int, help="epochs of every retraining, in place of those above")
     parser.add_argument("--samples", type=int, default=5000, help="of the scan and of Net-Trim")
     parser.add_argument("--epsilon", type=float, nargs="+", default=[0.1, 0.2])
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--networks", type=Path, help="folder to keep trained networks in")
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/baseline_han.csv"), help="others are beside it")
     args = parser.parse_args(argv)

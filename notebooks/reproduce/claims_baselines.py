@@ -162,7 +162,7 @@ def by_baseline(name: str) -> str:
 
 
 BASELINES = "04_baselines"
-HAN = "python -m benchmarks.baselines.han --jobs 2 --networks FOLDER"
+HAN = "python -m benchmarks.baselines han --networks FOLDER"
 CLAIMS = (
     Claim(
         "Han, Pool, Tran, Dally 2015",

@@ -102,7 +102,7 @@ GAINED = Figure(
     },
     cases=gains,
     measured=gain_rows,
-    minutes=80,
+    minutes=45,
 )
 
 
