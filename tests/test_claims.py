@@ -135,6 +135,16 @@ def test_the_worked_example_is_judged_by_weights_loss_and_certificate(monkeypatc
     assert found.same is same and ("not certified" in found.text) == (status == "UNMET")
 
 
+@pytest.mark.parametrize(("kept", "tuned", "same"), [("0.09", "0.9", True), ("0.15", "0.9", None), ("0.3", "0.9", False)])
+def test_of_convnets_the_sparsest_without_loss_decides(monkeypatch, kept, tuned, same):
+    whole = {"gain": "0", "kept": "1", "accuracy": "0.9", "nettrim_tuned": "0.92", "hptd_tuned": ""}
+    rows = [whole, whole | {"gain": "0.1", "kept": kept, "nettrim_tuned": tuned, "hptd_tuned": "0.89"}]
+    rows.append(rows[1] | {"gain": "0.2", "kept": "0.01", "nettrim_tuned": "0.89"})
+    monkeypatch.setattr(type(claims_images.convnet.CIFAR), "read", lambda self: rows)
+    found = claims_images.convolutional(claims_images.convnet.CIFAR, 90)
+    assert found.same is same and "unpruned 92.00 %, HPTD 89.00 %" in found.text
+
+
 @pytest.mark.parametrize(("nettrim", "magnitude", "same"), [("0", "3", True), ("0", "0", None), ("1", "3", False)])
 def test_pixels_are_judged_where_they_are_never_active(monkeypatch, nettrim, magnitude, same):
     row = {"network": "plain", "gain": "0.1", "active": "0", "nettrim": nettrim, "magnitude": magnitude}
@@ -150,7 +160,10 @@ def test_pixels_are_judged_where_they_are_never_active(monkeypatch, nettrim, mag
 def test_megabytes_count_only_without_loss(monkeypatch, size, accuracy, same):
     rows = [
         {"model": name, "dense": "100000000", "zipped": f"{size}000000", "sparse": "99000000", "accuracy": score}
-        for name, score in (("trained", "0.9"), ("trimmed", "0.9"), ("fine-tuned", accuracy))
+        for name, score in (
+            *(("trained", "0.9"), ("Net-Trim", "0.9"), ("magnitude", "0.9"), ("trained, fine-tuned", "0.9")),
+            *(("Net-Trim, fine-tuned", accuracy), ("magnitude, fine-tuned", "0.9")),
+        )
     ]
     monkeypatch.setattr(type(claims_images.size.SIZE), "read", lambda self: rows)
     assert claims_images.megabytes().same is same

@@ -158,10 +158,12 @@ def test_files_hold_the_whole_model(tmp_path):
 def test_sizes_in_small(tmp_path):
     found, _ = small(size.SIZE, None, tmp_path, samples=60, sizes=[784, 20, 10], epochs=1)
     of = {row["model"]: row for row in found}
-    assert list(of) == ["trained", "trimmed", "fine-tuned", "magnitude"] and of["trained"]["solved"] == "True"
-    assert int(of["trimmed"]["weights"]) >= int(of["fine-tuned"]["weights"]) > 0
-    assert int(of["trimmed"]["weights"]) == int(of["magnitude"]["weights"]) < int(of["trained"]["weights"])
-    assert len({row["dense"] for row in found}) == 1 and int(of["trimmed"]["sparse"]) < int(of["trained"]["sparse"])
+    names = ("trained", "Net-Trim", "magnitude")
+    assert list(of) == [*names, *(f"{name}, fine-tuned" for name in names)] and of["trained"]["solved"] == "True"
+    for name in names:
+        assert int(of[name]["weights"]) >= int(of[f"{name}, fine-tuned"]["weights"]) > 0
+    assert int(of["Net-Trim"]["weights"]) == int(of["magnitude"]["weights"]) < int(of["trained"]["weights"])
+    assert len({row["dense"] for row in found}) == 1 and int(of["Net-Trim"]["sparse"]) < int(of["trained"]["sparse"])
 
 
 def test_every_backend_comes_to_its_certificate(tmp_path):

@@ -21,10 +21,9 @@ from torch import nn
 
 from nettrim.masks import everything, kept
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import DECAY, data_of, discrepancy, present, pruned, score, trained, tuned
+from reproduce.networks import DECAY, WHOLE, data_of, discrepancy, present, pruned, score, trained, tuned
 
 GAINS = [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
-WHOLE = 0.0  # stands for the network as it was trained, which is fine-tuned alike
 VARIANTS = {
     "dropout and l2": {"dropout": 0.5, "l1": 0.0, "l2": 0.004},
     "plain": {"dropout": 0.0, "l1": 0.0, "l2": 0.0},

@@ -35,6 +35,7 @@ VALIDATION = 5000  # the first images, which the scripts set aside
 SIZES = (784, 300, 1000, 100, 10)
 DECAY, EVERY = 0.98, 500
 COUNTED = 1e-6
+WHOLE = 0.0  # the gain that stands for a network as it was trained, which is fine-tuned alike
 
 
 def fully_connected(dropout: float, seed: int) -> nn.Sequential:
@@ -109,17 +110,24 @@ def trained(kind: str, how: Mapping[str, Any], data: Data, seed: int, folder: Pa
     """
     start = NETWORKS[kind](how["dropout"], seed)
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        sizes = weights(model).values()
-        penalty = how["l1"] * sum(W.abs().sum() for W in sizes) + how["l2"] / 2 * sum((W**2).sum() for W in sizes)
-        return F.cross_entropy(model(x), y) + penalty
-
     def make() -> nn.Module:
         steps = {"steps": how["steps"], "schedule": slower(how["steps"], how["decay"])}
         more = {"batch_size": how["batch_size"], "learning_rate": how["learning_rate"], "seed": seed}
+        loss = penalized(how["l1"], how["l2"])
         return train(start, data.x_train, data.y_train, loss=loss, label=f"training {kind}", **steps, **more)
 
     return remembered(kind, start, data, {"seed": seed, **how}, make, folder)
+
+
+def penalized(l1: float, l2: float) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    """Return the cross-entropy with penalties of all weights, for ``train``."""
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        sizes = weights(model).values()
+        penalty = l1 * sum(W.abs().sum() for W in sizes) + l2 / 2 * sum((W**2).sum() for W in sizes)
+        return F.cross_entropy(model(x), y) + penalty
+
+    return loss
 
 
 def remembered(

@@ -11,6 +11,7 @@ LeNet of ``reproduce.worked``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,10 @@ Row = dict[str, Any]
 
 def both(settings: Settings) -> Iterator[Case]:
     """Yield each network with each scheme and gain."""
+    trims = [{"scheme": scheme, "gain": gain} for scheme, gains in settings["gains"].items() for gain in gains]
     for kind, trainings in settings["l1 and dropout"].items():
-        for l1, dropout in trainings:
-            for seed in settings["seeds"]:
-                for scheme, gains in settings["gains"].items():
-                    for gain in gains:
-                        yield {"network": kind, "l1": l1, "dropout": dropout, "seed": seed, "scheme": scheme, "gain": gain}
+        for seed, (l1, dropout), trim in itertools.product(settings["seeds"][kind], trainings, trims):
+            yield {"network": kind, "l1": l1, "dropout": dropout, "seed": seed, **trim}
 
 
 def scheme_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row]:
@@ -68,7 +67,7 @@ SCHEMES = Figure(
         "gains": GAINS,
         "gamma": 1.1,
         "samples": 5000,
-        "seeds": [0],
+        "seeds": {"fc": [0, 1, 2], "lenet": [0]},
         "trained": TRAINED,
     },
     quick={
@@ -76,6 +75,7 @@ SCHEMES = Figure(
         "trained": {kind: how | {"steps": 20} for kind, how in TRAINED.items()},
         "l1 and dropout": {"fc": [[1e-4, 0.5]]},
         "gains": {"parallel": [0.04], "cascade": [0.03]},
+        "seeds": {"fc": [0]},
         "samples": 200,
     },
     cases=both,

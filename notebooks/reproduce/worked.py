@@ -5,6 +5,8 @@ dropout of 0.25 before both layers, no penalty; all 55,000 images in the program
 of 200. The manual prints 108,967 and 493 of 1,605,621 and 5,120 weights left, 6.8 %, and accuracies of 99.21 % before,
 98.48 % after, which is of its 5,000 validation images, and 98.92 % after the fine-tuning; its first layer stops at an error
 of 0.161.
+
+Departure, for two cores: 10,000 of the images are in the programs: with all the first layer had no certificate after 19 minutes.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def example_rows(settings: Settings, case: Case, networks: Path | None) -> list[
 EXAMPLE = Figure(
     name="lenet_example",
     source="SIAM J. Math. Data Sci. 2020, the manual of its code: LeNet at a gain of 0.15",
-    settings={"data": "mnist", "gain": 0.15, "samples": 55_000, "tol": 1e-3, "tuned": 2001, "seeds": [0], **TRAINED},
+    settings={"data": "mnist", "gain": 0.15, "samples": 10_000, "tol": 1e-3, "tuned": 2001, "seeds": [0, 1, 2], **TRAINED},
     quick={"data": "mnist5k", "samples": 200, "tuned": 10, "seeds": [0], "steps": 20},
     cases=seeds,
     measured=example_rows,
