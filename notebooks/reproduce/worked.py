@@ -6,7 +6,7 @@ of 200. The manual prints 108,967 and 493 of 1,605,621 and 5,120 weights left, 6
 98.48 % after, which is of its 5,000 validation images, and 98.92 % after the fine-tuning; its first layer stops at an error
 of 0.161.
 
-Departure, for two cores: 10,000 of the images are in the programs: with all the first layer had no certificate after 19 minutes.
+Departure, for two cores: programs of 10,000 images; of all the first layer had no certificate after 19 minutes.
 """
 
 from __future__ import annotations
