@@ -1,7 +1,7 @@
 """Verdicts on the page of claims follow from rows by the conditions that are said there."""
 
 import pytest
-from reproduce import catalog, claims_images, claims_spirals
+from reproduce import catalog, claims_images, claims_spirals, claims_theory
 from reproduce.claim import Claim, Found
 from reproduce.figure import RESULTS
 
@@ -133,6 +133,23 @@ def test_the_worked_example_is_judged_by_weights_loss_and_certificate(monkeypatc
     monkeypatch.setattr(type(claims_images.worked.EXAMPLE), "read", lambda self: [row])
     found = claims_images.example()
     assert found.same is same and ("not certified" in found.text) == (status == "UNMET")
+
+
+@pytest.mark.parametrize(("larger", "same"), [(0, True), (40, None), (100, False)])
+def test_an_order_of_samples_needs_one_constant_for_all_sizes(monkeypatch, larger, same):
+    row = {"ensemble": "gaussian", "share": "0.95", "s": "1"}
+    rows = [
+        row | {"N": str(N), "P": str(P), "P_low": str(P - 2), "P_high": str(P + 2)}
+        for N, P in ((100, 100), (200, 115 + larger))  # log 200 is 1.15 log 100
+    ]
+    less = {"N": "200", "s": "2", "P": "1", "P_low": "1", "P_high": "1"}
+    misfits = [{"ensemble": "gaussian", "N": N, "misfit": misfit} for N, misfit in (("100", "0.9"), ("all", "0.4"))]
+    other = rows[1] | {"ensemble": "uniform", "P": "900", "P_low": "900", "P_high": "900"}
+    of = {"recovery_lines.csv": [*rows, row | less, other], "recovery_constant.csv": misfits}
+    monkeypatch.setattr(claims_theory, "read", lambda name: of[name])
+    found = claims_theory.constant()
+    assert found.same is same and "N = 100: c = 21.71 [21.28, 22.15]" in found.text
+    assert found.text.endswith("by up to 40%")
 
 
 @pytest.mark.parametrize(("kept", "tuned", "same"), [("0.09", "0.9", True), ("0.15", "0.9", None), ("0.3", "0.9", False)])

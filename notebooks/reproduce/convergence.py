@@ -77,6 +77,6 @@ CONVERGENCE = Figure(
     quick={"data": "mnist5k", "slice": [30, 4, 100], "ladder": [1e-3], "runs": 1},
     cases=contenders,
     measured=looks,
-    minutes=10,
+    minutes=5,
 )
 FIGURES = (CONVERGENCE,)
