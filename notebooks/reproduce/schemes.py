@@ -28,11 +28,12 @@ Row = dict[str, Any]
 
 
 def both(settings: Settings) -> Iterator[Case]:
-    """Yield each network with each scheme and gain."""
+    """Yield each network with each scheme and gain, all of a seed before the next."""
     trims = [{"scheme": scheme, "gain": gain} for scheme, gains in settings["gains"].items() for gain in gains]
-    for kind, trainings in settings["l1 and dropout"].items():
-        for seed, (l1, dropout), trim in itertools.product(settings["seeds"][kind], trainings, trims):
-            yield {"network": kind, "l1": l1, "dropout": dropout, "seed": seed, **trim}
+    for seed, (kind, trainings) in itertools.product(settings["seeds"]["fc"], settings["l1 and dropout"].items()):
+        if seed in settings["seeds"][kind]:
+            for (l1, dropout), trim in itertools.product(trainings, trims):
+                yield {"network": kind, "l1": l1, "dropout": dropout, "seed": seed, **trim}
 
 
 def scheme_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row]:
