@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from reproduce import convergence, gains, networks, robustness, schemes, size, worked
+from reproduce import compare, convergence, gains, networks, robustness, schemes, size, worked
 from safetensors.torch import load_file
 
 from benchmarks import rows
@@ -60,16 +60,16 @@ def test_networks_have_the_sizes_of_the_scripts(kind, sizes):
 def test_both_ways_keep_as_many_weights_and_fine_tuning_keeps_their_zeros():
     data = networks.data_of({"data": "mnist5k"})
     model = networks.trained("fc", TINY | {"dropout": 0.0}, data, 0, None)
-    pair = networks.pruned(model, data, 0.3, 100, 0)
+    pair = compare.pruned(model, data, 0.3, 100, 0)
     for name, mask in pair.masks.items():
         assert int(mask.sum()) == int(pair.largest[name].sum()) < mask.numel()
         sizes = weights(model)[name].detach().abs()
         assert sizes[pair.largest[name]].min() >= sizes[~pair.largest[name]].max()
-    early, late = networks.tuned(pair.rival, pair.largest, data, [2, 5], 0)
+    early, late = compare.tuned(pair.rival, pair.largest, data, [2, 5], 0)
     for each in (early, late):
         assert all((weight[~pair.largest[name]] == 0).all() for name, weight in weights(each).items())
     assert not torch.equal(weights(early)["2.weight"], weights(late)["2.weight"])
-    (alone,) = networks.tuned(pair.rival, pair.largest, data, [5], 0)
+    (alone,) = compare.tuned(pair.rival, pair.largest, data, [5], 0)
     assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), late.parameters(), strict=True))
 
 

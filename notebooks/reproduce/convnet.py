@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from nettrim.data import Data
-from nettrim.masks import everything
 from nettrim.train import train
+from reproduce.compare import WHOLE, both_ways, compared, left
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import WHOLE, discrepancy, loaded, pruned, remembered, score, tuned
+from reproduce.networks import loaded, remembered
 
 SIDE = 24
 Row = dict[str, Any]
@@ -98,25 +98,13 @@ def gain_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row
     """Return the row of a trim: what is left of the fully connected layers, the discrepancy, and accuracies of both ways."""
     data, seed = middle(loaded(settings["data"])), settings["seed"]
     model = trained(settings, networks)
-    row: Row = {"kept": 1.0, "layers": "", "solved": "", "discrepancy": 0.0, "accuracy": score(model, data)}
-    ways = {"nettrim": (model, everything(model))}
-    if case["gain"] != WHOLE:
-        result, masks, rival, largest = pruned(model, data, case["gain"], settings["samples"], seed, targets=["Linear"])
+    result, ways = both_ways(model, data, case["gain"], settings["samples"], seed, targets=["Linear"])
+    row: Row = left(model, result, data) | {"layers": ""}
+    if result is not None:
         layers = [layer for layer in result.layers if layer.kind == "Linear"]
-        row |= {
-            "kept": sum(layer.weights_kept for layer in layers) / sum(layer.weights for layer in layers),
-            "layers": " ".join(f"{layer.weights_kept}/{layer.weights}" for layer in layers),
-            "solved": result.solved,
-            "discrepancy": discrepancy(model, result.model, data),
-        }
-        ways = {"nettrim": (result.model, masks), "hptd": (rival, largest)}
-    for name in ("nettrim", "hptd"):
-        row |= {name: "", f"{name}_tuned": ""}
-        if name in ways:
-            start, held = ways[name]
-            (after,) = tuned(start, held, data, [settings["tuned"]], seed, learning_rate=0.005)
-            row |= {name: score(start, data), f"{name}_tuned": score(after, data)}
-    return [row]
+        row["kept"] = sum(layer.weights_kept for layer in layers) / sum(layer.weights for layer in layers)
+        row["layers"] = " ".join(f"{layer.weights_kept}/{layer.weights}" for layer in layers)
+    return [row | compared(ways, data, {"tuned": settings["tuned"]}, seed, learning_rate=0.005)]
 
 
 def described(name: str, data: str, flip: bool, source: str) -> Figure:
@@ -139,7 +127,7 @@ def described(name: str, data: str, flip: bool, source: str) -> Figure:
             "gains": [0.2],
             "samples": 60,
             "tuned": 3,
-            "trained": {"epochs": 1, "batch_size": 200, "learning_rate": 1e-3},
+            "trained": {"steps": 5, "batch_size": 50, "learning_rate": 1e-3},
         },
         cases=gains,
         measured=gain_rows,

@@ -20,8 +20,9 @@ from typing import Any
 from torch import nn
 
 from nettrim.masks import everything, kept
+from reproduce.compare import WHOLE, discrepancy, present, pruned, score, tuned
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import DECAY, WHOLE, data_of, discrepancy, present, pruned, score, trained, tuned
+from reproduce.networks import DECAY, data_of, trained
 
 GAINS = [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
 VARIANTS = {

@@ -1,41 +1,34 @@
-"""The networks of the authors' MNIST scripts, trained and fine-tuned as these do, and HPTD, their magnitude pruning.
+"""The networks of the authors' MNIST scripts, trained as these do and kept in a folder.
 
 Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the settings of its scripts; they print no results. Weights begin
 truncated normal of deviation 0.1, biases at 0.1; training is on the last 55,000 of the 60,000 images by Adam from 1e-3, 2 or
-3 % less every 500 steps; fine-tuning by plain gradient steps from 0.01, 2 % less every 500 steps, without dropout. In
-fine-tuning biases that became 0 may move again, which is a departure.
+3 % less every 500 steps.
 """
 
 from __future__ import annotations
 
-import copy
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (torch's own spelling)
 
-from nettrim import TrimResult, trim
-from nettrim.baselines.hptd import counts_of
 from nettrim.data import Data, load
-from nettrim.evaluate import accuracy, logits
 from nettrim.fingerprint import fingerprint
-from nettrim.masks import Masks, impose, largest, weights
+from nettrim.masks import weights
 from nettrim.train import train
 from reproduce.figure import Settings
 
 VALIDATION = 5000  # the first images, which the scripts set aside
 SIZES = (784, 300, 1000, 100, 10)
 DECAY, EVERY = 0.98, 500
-COUNTED = 1e-6
-WHOLE = 0.0  # the gain that stands for a network as it was trained, which is fine-tuned alike
 
 
 def fully_connected(dropout: float, seed: int) -> nn.Sequential:
@@ -88,8 +81,19 @@ loaded = lru_cache(maxsize=1)(load)  # every case asks for it
 def data_of(settings: Settings) -> Data:
     """Return the data, training images without those for validation."""
     data = loaded(settings["data"])
-    aside = min(VALIDATION, len(data.x_train) // 10)
+    aside = _aside(data)
     return Data(data.name, data.x_train[aside:], data.y_train[aside:], data.x_test, data.y_test)
+
+
+def validation_of(settings: Settings) -> tuple[Tensor, Tensor]:
+    """Return the images and labels for validation, which no training and no program sees."""
+    data = loaded(settings["data"])
+    return data.x_train[: _aside(data)], data.y_train[: _aside(data)]
+
+
+def _aside(data: Data) -> int:
+    """Return how many training images are for validation."""
+    return min(VALIDATION, len(data.x_train) // 10)
 
 
 def trained(kind: str, how: Mapping[str, Any], data: Data, seed: int, folder: Path | None) -> nn.Module:
@@ -146,64 +150,3 @@ def remembered(
         save_file(model.state_dict(), part)
         part.replace(path)
     return model
-
-
-class Pair(NamedTuple):
-    """Net-Trim's answer, and magnitude pruning to as many weights in each layer; masks of each."""
-
-    result: TrimResult
-    masks: Masks
-    rival: nn.Module
-    largest: Masks
-
-
-def pruned(model: nn.Module, data: Data, gain: float, samples: int, seed: int, **how: Any) -> Pair:
-    """Return the network pruned in both ways, on training images."""
-    result = trim(model, data.x_train, gain, n_samples=samples, seed=seed, **how)
-    masks = {name: weight.detach() != 0 for name, weight in weights(result.model).items()}
-    rival, held = copy.deepcopy(model), largest(model, counts_of(result))
-    impose(rival, held)
-    return Pair(result, masks, rival, held)
-
-
-def tuned(
-    model: nn.Module,
-    masks: Masks,
-    data: Data,
-    when: list[int],
-    seed: int,
-    batch_size: int = 100,
-    learning_rate: float = 0.01,
-) -> list[nn.Module]:
-    """Return a pruned network after some steps of fine-tuning."""
-    found: list[nn.Module] = []
-
-    def look(step: int, moving: nn.Module) -> None:
-        if step in when:
-            found.append(copy.deepcopy(moving).eval())
-
-    start = copy.deepcopy(model)
-    for module in start.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    steps = {"steps": max(when), "schedule": slower(max(when)), "learning_rate": learning_rate, "momentum": 0.0}
-    how = {"batch_size": batch_size, "masks": masks, "after_step": look, "seed": seed}
-    train(start, data.x_train, data.y_train, label="fine-tuning", **steps, **how)
-    return found
-
-
-def present(model: nn.Module) -> float:
-    """Return the part of the weights that the scripts count, over 1e-6 in magnitude."""
-    every = [weight.detach().abs() > COUNTED for weight in weights(model).values()]
-    return sum(int(over.sum()) for over in every) / sum(over.numel() for over in every)
-
-
-def discrepancy(model: nn.Module, other: nn.Module, data: Data) -> float:
-    """Return the relative discrepancy of the outputs on the training images."""
-    Z, Z_hat = (logits(each, data.x_train).double() for each in (model, other))
-    return float((Z - Z_hat).norm() / Z.norm())
-
-
-def score(model: nn.Module, data: Data) -> float:
-    """Return the test accuracy."""
-    return accuracy(model, data.x_test, data.y_test)

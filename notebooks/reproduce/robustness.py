@@ -21,8 +21,9 @@ from torch import nn
 
 from nettrim.evaluate import logits
 from nettrim.masks import weights
+from reproduce.compare import pruned, tuned
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import DECAY, data_of, pruned, trained, tuned
+from reproduce.networks import DECAY, data_of, trained
 
 TRAINED = {
     "fc": {"steps": 8001, "batch_size": 100, "learning_rate": 1e-3, "decay": DECAY, "dropout": 0.5, "l1": 0.0, "l2": 0.004},

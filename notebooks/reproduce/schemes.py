@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reproduce.compare import COUNTED, discrepancy, pruned, score
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import COUNTED, DECAY, data_of, discrepancy, pruned, score, trained
+from reproduce.networks import DECAY, data_of, trained
 
 GAINS = {"parallel": [0.01, 0.03, 0.04], "cascade": [0.005, 0.01, 0.03, 0.07]}
 TRAINED = {

@@ -24,8 +24,9 @@ from nettrim.data import Data
 from nettrim.masks import everything, weights
 from nettrim.models import mlp
 from nettrim.train import train
+from reproduce.compare import discrepancy, pruned, score
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import data_of, discrepancy, penalized, pruned, remembered, score
+from reproduce.networks import data_of, penalized, remembered
 
 Row = dict[str, Any]
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from nettrim.evaluate import accuracy
+from reproduce.compare import discrepancy, pruned, score, tuned
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import DECAY, VALIDATION, data_of, discrepancy, loaded, pruned, score, trained, tuned
+from reproduce.networks import DECAY, data_of, trained, validation_of
 
 TRAINED = {"steps": 2001, "batch_size": 200, "learning_rate": 1e-3, "decay": DECAY, "dropout": 0.25, "l1": 0.0, "l2": 0.0}
 Row = dict[str, Any]
@@ -32,15 +33,13 @@ def seeds(settings: Settings) -> Iterator[Case]:
 def example_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row]:
     """Return a row a layer, what is of the whole network in each."""
     data, seed = data_of(settings), case["seed"]
-    aside = min(VALIDATION, len(data.x_train) // 10)
-    shown = loaded(settings["data"])
     model = trained("lenet", {name: settings[name] for name in TRAINED}, data, seed, networks)
     how = {"targets": ["Linear"], "tol": settings["tol"]}
     result, masks, rival, largest = pruned(model, data, settings["gain"], settings["samples"], seed, **how)
     found: Row = {
         "accuracy": score(model, data),
         "nettrim": score(result.model, data),
-        "nettrim_validation": accuracy(result.model, shown.x_train[:aside], shown.y_train[:aside]),
+        "nettrim_validation": accuracy(result.model, *validation_of(settings)),
         "hptd": score(rival, data),
         "discrepancy": discrepancy(model, result.model, data),
     }
