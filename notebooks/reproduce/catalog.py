@@ -7,22 +7,25 @@ from reproduce import (
     ROOT,
     claims_baselines,
     claims_images,
+    claims_mnist,
     claims_spirals,
     claims_theory,
     convergence,
     convnet,
     gains,
+    labelless,
     robustness,
     schemes,
     size,
     spirals,
+    trainings,
     worked,
 )
 from reproduce.figure import Figure
 
-FAMILIES = (spirals, gains, worked, schemes, robustness, convnet, size, convergence)
+FAMILIES = (spirals, gains, trainings, labelless, worked, schemes, robustness, convnet, size, convergence)
 FIGURES: dict[str, Figure] = {figure.name: figure for family in FAMILIES for figure in family.FIGURES}
-NET_TRIM = (*claims_spirals.CLAIMS, *claims_images.CLAIMS, *claims_theory.CLAIMS)
+NET_TRIM = (*claims_spirals.CLAIMS, *claims_mnist.CLAIMS, *claims_images.CLAIMS, *claims_theory.CLAIMS)
 PAGE = ROOT / "REPRODUCTION.md"
 HEAD = ["source", "claim", "published", "here", "verdict", "shown in", "made by", "minutes"]
 

@@ -75,3 +75,8 @@ def read(name: str) -> list[dict[str, str]]:
 def of_figure(figure: Figure) -> tuple[Path, ...]:
     """Return the file of a figure's rows."""
     return (figure.path(),)
+
+
+def command(figure: Figure) -> str:
+    """Return the command that makes a figure's rows."""
+    return f"python notebooks/figures.py {figure.name}"

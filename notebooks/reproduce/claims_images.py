@@ -1,4 +1,4 @@
-"""The claims of Net-Trim about images, each with the condition under which the rows say that it was reproduced."""
+"""The claims of Net-Trim about LeNets, larger networks and other images, each with the condition of its verdict."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from functools import partial
 import numpy as np
 
 from benchmarks.baselines._tables import numbers, percent
-from reproduce import convnet, gains, robustness, schemes, size, worked
-from reproduce.claim import Claim, Found, of_figure
+from reproduce import convnet, robustness, schemes, size, worked
+from reproduce.claim import Claim, Found, command, of_figure
 from reproduce.figure import Figure
 
 ARTICLE = "SIAM J. Math. Data Sci. 2020"
-TUNED = tuple(f"nettrim_{steps}" for steps in gains.GAINED.settings["tuned"])
 Row = Mapping[str, str]
 
 
@@ -23,84 +22,6 @@ def best(rows: Iterable[Row], field: str) -> Row | None:
     """Return the sparsest of some rows whose accuracy in a field is no worse than the trained network's."""
     good = [row for row in rows if float(row[field]) >= float(row["accuracy"])]
     return min(good, key=lambda row: float(row["kept"]), default=None)
-
-
-def cut_of(row: Row) -> float:
-    """Return what percentage is removed of the weights that were over 1e-6 before."""
-    return 100 - 100 * float(row["kept"]) / float(row["before"])
-
-
-def whole_variant() -> tuple[Row, list[Row]]:
-    """Return the rows of the network of the scripts: as it was trained, and trimmed."""
-    rows = [row for row in gains.GAINED.read() if row["variant"] == next(iter(gains.VARIANTS))]
-    dense, *trimmed = sorted(rows, key=lambda row: float(row["gain"]))
-    return dense, trimmed
-
-
-def without_fine_tuning() -> Found:
-    """Judge the gains that leave 10 to 25 %: in all Net-Trim has lost 3 points at most, and HPTD half."""
-    _, rows = whole_variant()
-    sparse = [row for row in rows if 0.1 <= float(row["kept"]) <= 0.25]
-    if not sparse:
-        return Found("no gain leaves 10 to 25 %", False)
-    apart = [
-        float(row["nettrim"]) >= float(row["accuracy"]) - 0.03 and float(row["hptd"]) <= float(row["accuracy"]) / 2
-        for row in sparse
-    ]
-    last = min(sparse, key=lambda row: float(row["kept"]))
-    text = (
-        f"{percent([last], 'accuracy')} before; at {percent([last], 'kept', 1)} of the weights "
-        f"Net-Trim {percent([last], 'nettrim')}, HPTD {percent([last], 'hptd')}"
-    )
-    return Found(text, all(apart) or (None if any(apart) else False))
-
-
-def removed(alike: bool) -> Found:
-    """Judge: of some network more than 95 % of its weights are removed, and once fine-tuned it is no worse; in part 90 %.
-
-    Parameters
-    ----------
-    alike : bool
-        Whether it is held against the unpruned network fine-tuned alike, in place of the trained one.
-    """
-    rows = gains.GAINED.read()
-    whole = {row["variant"]: row for row in rows if not row["hptd"]}
-    found = [
-        (row, field)
-        for row in rows
-        for field in TUNED
-        if row["hptd"]
-        and row[field]
-        and float(row[field]) >= float(whole[row["variant"]][field] if alike else row["accuracy"])
-    ]
-    if not found:
-        return Found("no gain is without loss", False)
-    row, field = min(found, key=lambda way: float(way[0]["kept"]))
-    dense, cut = whole[row["variant"]], cut_of(row)
-    text = (
-        f"{cut:.1f} % removed of the network trained with {row['variant']}: {percent([row], 'accuracy')} before, "
-        f"{percent([row], field)} after {int(field.split('_')[1]):,} steps, unpruned {percent([dense], field)}"
-    )
-    return Found(text, True if cut > 95 else None if cut > 90 else False)
-
-
-def labelless() -> Found:
-    """Judge the same without labels and without retraining, on the mean of the networks."""
-    of = defaultdict(list)
-    for row in gains.LABELLESS.read():
-        of[row["way"], row["epsilon"]].append(row)
-    means = {
-        key: {field: str(statistics.fmean(numbers(rows, field))) for field in ("before", "kept", "accuracy", "nettrim")}
-        for key, rows in of.items()
-    }
-    row = best(means.values(), "nettrim")
-    if row is None:
-        return Found("no radius is without loss", False)
-    ((way, epsilon),) = (key for key, value in means.items() if value is row)
-    cut, shown = cut_of(row), of[way, epsilon]
-    scores = f"{percent(shown, 'accuracy')} before, {percent(shown, 'nettrim')} after"
-    text = f"{cut:.1f} % removed, {scores} ({way}, radius {epsilon})"
-    return Found(text, True if cut > 95 else None if cut > 90 else False)
 
 
 def convolutional(figure: Figure, wanted: float) -> Found:
@@ -181,59 +102,12 @@ def megabytes() -> Found:
     return Found(text, True if lost <= 0 and before / left >= 20 else near)
 
 
-def command(name: str) -> str:
-    """Return the command that makes a figure's rows."""
-    return f"python notebooks/figures.py {name}"
-
-
 CLAIMS = (
-    Claim(
-        "a review of NIPS 2017",
-        "Net-Trim stays accurate without fine-tuning, where magnitude pruning to its counts (HPTD) falls to a low plateau",
-        "no numbers",
-        command("mnist_gains"),
-        gains.GAINED.minutes,
-        of_figure(gains.GAINED),
-        without_fine_tuning,
-        "05_mnist",
-    ),
-    Claim(
-        "the authors' group, 2017",
-        "more than 95 % of the weights for MNIST are removed without loss (784-300-1000-100-10, one fine-tuning; the gain "
-        "and the training are the sparsest of those looked at)",
-        "95 %",
-        command("mnist_gains"),
-        gains.GAINED.minutes,
-        of_figure(gains.GAINED),
-        partial(removed, False),
-        "05_mnist",
-    ),
-    Claim(
-        "the authors' group, 2017",
-        "the same held against the unpruned network fine-tuned alike, which is more than is claimed",
-        "",
-        command("mnist_gains"),
-        gains.GAINED.minutes,
-        of_figure(gains.GAINED),
-        partial(removed, True),
-        "05_mnist",
-    ),
-    Claim(
-        "the authors' group, 2017",
-        "the same without labels and without retraining, on the mean of the networks, trained with l1; way and radius are "
-        "the sparsest of those looked at, by the test images",
-        "",
-        command("mnist_labelless"),
-        gains.LABELLESS.minutes,
-        of_figure(gains.LABELLESS),
-        labelless,
-        "05_mnist",
-    ),
     Claim(
         f"{ARTICLE}, the manual of its code",
         "a LeNet's two fully connected layers at a gain of 0.15",
         "6.8 % left, 99.21 % to 98.48 % (of validation) to 98.92 %; first layer stopped at 0.161",
-        command("lenet_example"),
+        command(worked.EXAMPLE),
         worked.EXAMPLE.minutes,
         of_figure(worked.EXAMPLE),
         example,
@@ -244,7 +118,7 @@ CLAIMS = (
             "NIPS 2017, abstract",
             f"the cascade gives slightly simpler models: {name}, weights left at the same discrepancy, cascade and parallel",
             "no numbers",
-            command("mnist_schemes"),
+            command(schemes.SCHEMES),
             schemes.SCHEMES.minutes,
             of_figure(schemes.SCHEMES),
             partial(between_schemes, network),
@@ -257,7 +131,7 @@ CLAIMS = (
         "the first layer drops pixels that are never active, where magnitude pruning leaves scattered weights: a network "
         "trained without penalties",
         "a picture",
-        command("mnist_pixels"),
+        command(robustness.PIXELS),
         robustness.PIXELS.minutes,
         of_figure(robustness.PIXELS),
         pixels,
@@ -268,7 +142,7 @@ CLAIMS = (
             "the authors' group, 2017",
             f"90 % of the weights are removed without loss {what}",
             "90 %" if of is convnet.SVHN else "",
-            command(of.name),
+            command(of),
             of.minutes,
             of_figure(of),
             partial(convolutional, of, 90),
@@ -286,7 +160,7 @@ CLAIMS = (
         "the authors' group, 2017",
         "a model of 100 MB becomes one of 5 MB without loss of accuracy (784-3000-5000-1500-10 trained with l1, MNIST)",
         "100 MB to 5 MB",
-        command("size"),
+        command(size.SIZE),
         size.SIZE.minutes,
         of_figure(size.SIZE),
         megabytes,
