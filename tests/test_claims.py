@@ -92,8 +92,9 @@ def test_what_is_removed_without_loss_is_the_sparsest_that_is_no_worse(monkeypat
 
 
 def test_schemes_are_compared_at_a_discrepancy_that_both_have(monkeypatch):
-    def row(scheme, apart, kept, l1="0"):
-        return {"network": "fc", "l1": l1, "dropout": "0", "scheme": scheme, "discrepancy": str(apart), "kept": str(kept)}
+    def row(scheme, apart, kept, l1="0", seed="0"):
+        told = {"network": "fc", "l1": l1, "dropout": "0", "seed": seed, "scheme": scheme}
+        return told | {"discrepancy": str(apart), "kept": str(kept)}
 
     both = [row("cascade", 0.1, 0.2), row("cascade", 0.4, 0.1), row("parallel", 0.1, 0.3), row("parallel", 0.4, 0.2)]
     apart = [row("cascade", 0.1, 0.2, "1"), row("parallel", 0.2, 0.1, "1")]
@@ -101,6 +102,19 @@ def test_schemes_are_compared_at_a_discrepancy_that_both_have(monkeypatch):
     for rows, same in ((both, True), (both + apart, None), (both + denser, None), (denser, False), (apart, None)):
         monkeypatch.setattr(type(claims_images.schemes.SCHEMES), "read", lambda self, made=rows: made)
         assert claims_images.between_schemes("fc").same is same
+    other = [row("cascade", 0.2, 0.5, seed="1"), row("cascade", 0.8, 0.3, seed="1")]
+    other += [row("parallel", 0.05, 0.4, seed="1"), row("parallel", 0.4, 0.3, seed="1")]
+    monkeypatch.setattr(type(claims_images.schemes.SCHEMES), "read", lambda self: both + other)
+    found = claims_images.between_schemes("fc")  # at the root of 0.2 x 0.4: of each network by its own curve
+    at, kept = 0.2 * 2**0.5, lambda low, high, x, y, at: 100 * (x + (y - x) * (at - low) / (high - low))
+    values = [
+        kept(0.1, 0.4, 0.2, 0.1, at),
+        kept(0.2, 0.8, 0.5, 0.3, at),
+        kept(0.1, 0.4, 0.3, 0.2, at),
+        kept(0.05, 0.4, 0.4, 0.3, at),
+    ]
+    cascade, parallel = (sum(values[:2]) / 2, sum(values[2:]) / 2)
+    assert f"at 0.283: {cascade:.1f} (" in found.text and f"and {parallel:.1f} (" in found.text and found.same is False
 
 
 def of_way(way, epsilon, seed, kept, nettrim):
