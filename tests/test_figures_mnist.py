@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from reproduce import compare, convergence, gains, networks, robustness, schemes, size, worked
+from reproduce import compare, convergence, gains, labelless, networks, robustness, schemes, size, trainings, worked
 from safetensors.torch import load_file
 
 from benchmarks import rows
@@ -74,26 +74,46 @@ def test_both_ways_keep_as_many_weights_and_fine_tuning_keeps_their_zeros():
 
 
 def test_gains_in_small(folder, tmp_path):
-    asked = {"samples": 100, "steps": 20, "variants": {name: gains.VARIANTS[name] for name in ("plain", "l1")}}
-    found, settings = small(gains.GAINED, folder, tmp_path, **asked)
-    first, other = settings["variants"]
-    whole, trimmed, fewer = found
-    assert (whole["variant"], whole["gain"], whole["kept"], whole["hptd"]) == (first, "0", "1", "")
+    found, settings = small(gains.GAINED, folder, tmp_path, samples=100, steps=20, seeds=[0, 1], variant="plain")
+    (whole, trimmed), (_, other) = found[:2], found[2:]
+    assert (whole["gain"], whole["kept"], whole["hptd"]) == ("0", "1", "")
     assert whole["nettrim"] == whole["accuracy"] == trimmed["accuracy"] and float(whole["discrepancy"]) == 0
-    assert trimmed["solved"] == "True" and 0 < float(trimmed["kept"]) < 1 and 0 < float(trimmed["discrepancy"]) < 1
+    for row in (trimmed, other):
+        assert row["solved"] == "True" and 0 < float(row["kept"]) < 1 and 0 < float(row["discrepancy"]) < 1
     assert all(trimmed[f"{way}_{steps}"] for way in ("nettrim", "hptd") for steps in settings["tuned"])
-    assert fewer["variant"] == other and fewer["nettrim_10"] and not fewer["nettrim_20"]
+    assert other["nettrim_10"] and not other["nettrim_20"] and not other["hptd_20"]  # of other networks less fine-tuning
+    assert trimmed["discrepancy"] != other["discrepancy"]
+
+
+def test_trainings_in_small(folder, tmp_path):
+    found, settings = small(trainings.TRAININGS, folder, tmp_path, samples=100, steps=20)
+    assert [(row["variant"], row["gain"]) for row in found] == [
+        (variant, gain) for variant in settings["variants"] for gain in ("0", "0.2")
+    ]
+    assert all(row["nettrim_tuned"] and bool(row["hptd_tuned"]) == (row["gain"] != "0") for row in found)
+    assert len({row["accuracy"] for row in found}) == len({row["kept"] for row in found if row["gain"] != "0"}) == 2
 
 
 def test_ways_without_labels_in_small(folder, tmp_path):
-    ways = {name: how | {"targets": ["8", "11"]} for name, how in gains.WAYS.items()}  # the last layers, for speed
+    ways = {name: how | {"targets": ["8", "11"]} for name, how in labelless.WAYS.items()}  # the last layers, for speed
     asked = {"samples": 100, "steps": 20, "epsilon": [0.3], "variant": "plain", "ways": ways}
-    found, settings = small(gains.LABELLESS, folder, tmp_path, **asked)
+    (whole, *found), settings = small(labelless.LABELLESS, folder, tmp_path, **asked)
+    assert (whole["way"], whole["epsilon"], whole["kept"], whole["hptd_tuned"]) == (labelless.UNPRUNED, "0", "1", "")
+    assert whole["nettrim"] == whole["accuracy"] and whole["nettrim_validation"] == whole["accuracy_validation"]
     kept = {row["way"]: float(row["kept"]) for row in found}
     assert list(kept) == list(settings["ways"]) and {row["solved"] for row in found} == {"True"}
     assert kept["cascade, reweighted and refitted"] < kept["cascade"]
-    assert (
-        [bool(row["nettrim_tuned"]) for row in found] == [bool(row["hptd_tuned"]) for row in found] == [False, False, True]
+    for row in found:
+        assert row["nettrim_tuned"] and row["hptd_tuned"] and row["nettrim_tuned_validation"] and row["hptd_validation"]
+
+
+def test_validation_images_are_none_that_a_network_is_trained_on():
+    x, y = networks.validation_of({"data": "mnist5k"})
+    data = networks.data_of({"data": "mnist5k"})
+    assert len(x) == len(y) == 500 and len(data.x_train) == 4500
+    whole = networks.loaded("mnist5k")
+    assert torch.equal(torch.cat([x, data.x_train]), whole.x_train) and torch.equal(
+        torch.cat([y, data.y_train]), whole.y_train
     )
 
 
