@@ -74,7 +74,7 @@ def removed(ways: tuple[str, ...], tuned: bool, alike: bool) -> Found:
     return Found(text, True if cut > 95 and lost <= 0 else None if cut > 90 and lost <= 0.001 else False)
 
 
-ALL = tuple(WAYS)
+ALL = tuple(way for way in WAYS if way != UNPRUNED)
 CLAIMS = (
     Claim(
         "a review of NIPS 2017",

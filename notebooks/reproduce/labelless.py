@@ -20,7 +20,8 @@ from reproduce.networks import data_of, validation_of
 from reproduce.trainings import TRAINED, VARIANTS, network
 
 UNPRUNED = "unpruned"
-WAYS: dict[str, dict[str, Any]] = {
+WAYS: dict[str, dict[str, Any] | None] = {
+    UNPRUNED: None,
     "parallel, as published": {},
     "cascade": {"scheme": "cascade"},
     "cascade, reweighted and refitted": {"scheme": "cascade", "rounds": 3, "refit": True},
@@ -30,9 +31,8 @@ Row = dict[str, Any]
 
 def cases(settings: Settings) -> Iterator[Case]:
     """Yield each network as it was trained, then with each way and radius."""
-    for seed in settings["seeds"]:
-        yield {"seed": seed, "way": UNPRUNED, "epsilon": WHOLE}
-        for way, epsilon in itertools.product(settings["ways"], settings["epsilon"]):
+    for seed, (way, how) in itertools.product(settings["seeds"], settings["ways"].items()):
+        for epsilon in [WHOLE] if how is None else settings["epsilon"]:
             yield {"seed": seed, "way": way, "epsilon": epsilon}
 
 
@@ -40,7 +40,7 @@ def labelless_rows(settings: Settings, case: Case, networks: Path | None) -> lis
     """Return the row of a trim and of magnitude pruning to its counts, with accuracies on the validation images."""
     data, seed, way = data_of(settings), case["seed"], case["way"]
     model = network(settings, settings["variant"], seed, networks)
-    result, ways = both_ways(model, data, case["epsilon"], settings["samples"], seed, **settings["ways"].get(way, {}))
+    result, ways = both_ways(model, data, case["epsilon"], settings["samples"], seed, **settings["ways"][way] or {})
     validation = validation_of(settings)
     scores = compared(ways, data, {"tuned": settings["tuned"]}, seed, validation=validation)
     told = {"before": present(model), **left(model, result, data), "accuracy_validation": accuracy(model, *validation)}
