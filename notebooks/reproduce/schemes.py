@@ -5,8 +5,8 @@ strengths, Adam from 1e-3, 3 % less every 500 steps, in 10,001 batches of 200, g
 0.005, 0.01, 0.03 and 0.07 (cascade, whose gain is of the first layer, gamma 1.1). Of the LeNet only the fully connected
 layers are trimmed.
 
-Departures, for two cores: penalties of weights and not of biases, fewer strengths, 5,000 samples in the programs, and the
-LeNet of ``reproduce.worked``.
+Departures, for two cores: penalties of weights and not of biases, fewer strengths, 5,000 samples in the programs, and of the
+LeNet, which is that of ``reproduce.worked``, one training and fewer gains.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from reproduce.compare import COUNTED, discrepancy, pruned, score
 from reproduce.figure import Case, Figure, Settings
 from reproduce.networks import DECAY, data_of, trained
 
-GAINS = {"parallel": [0.01, 0.03, 0.04], "cascade": [0.005, 0.01, 0.03, 0.07]}
+GAINS = {
+    "fc": {"parallel": [0.01, 0.03, 0.04], "cascade": [0.005, 0.01, 0.03, 0.07]},
+    "lenet": {"parallel": [0.03, 0.04], "cascade": [0.03, 0.07]},
+}
 TRAINED = {
     "fc": {"steps": 10001, "batch_size": 200, "learning_rate": 1e-3, "decay": 0.97, "l2": 0.0},
     "lenet": {"steps": 2001, "batch_size": 200, "learning_rate": 1e-3, "decay": DECAY, "l2": 0.0},
@@ -30,9 +33,9 @@ Row = dict[str, Any]
 
 def both(settings: Settings) -> Iterator[Case]:
     """Yield each network with each scheme and gain, all of a seed before the next."""
-    trims = [{"scheme": scheme, "gain": gain} for scheme, gains in settings["gains"].items() for gain in gains]
     for seed, (kind, trainings) in itertools.product(settings["seeds"]["fc"], settings["l1 and dropout"].items()):
         if seed in settings["seeds"][kind]:
+            trims = [{"scheme": scheme, "gain": gain} for scheme, gains in settings["gains"][kind].items() for gain in gains]
             for (l1, dropout), trim in itertools.product(trainings, trims):
                 yield {"network": kind, "l1": l1, "dropout": dropout, "seed": seed, **trim}
 
@@ -76,7 +79,7 @@ SCHEMES = Figure(
         "data": "mnist5k",
         "trained": {kind: how | {"steps": 20} for kind, how in TRAINED.items()},
         "l1 and dropout": {"fc": [[1e-4, 0.5]]},
-        "gains": {"parallel": [0.04], "cascade": [0.03]},
+        "gains": {"fc": {"parallel": [0.04], "cascade": [0.03]}},
         "seeds": {"fc": [0]},
         "samples": 200,
     },
