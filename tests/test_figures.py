@@ -170,5 +170,5 @@ def test_tables_of_the_spirals_in_small(tmp_path):
         # The radius is the largest of the grid: the next one is too large.
         model = spirals.trained(10, 0, **settings["tables"][row["table"]], **spirals.how_trained(settings))
         data = load("spirals")
-        more, _ = spirals.cascade(model, data, float(row["epsilon"]) * settings["ratio"], settings["gamma"], [1.0])
+        more, _ = spirals.cascade(model, data, float(row["epsilon"]) * settings["ratio"], [1.0], settings["cascade"])
         assert spirals.discrepancy(model, more.model, data) >= settings["discrepancy"]
