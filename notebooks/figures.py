@@ -14,6 +14,8 @@ from pathlib import Path
 from reproduce.catalog import FIGURES, PAGE, page
 from reproduce.figure import RESULTS
 
+NETWORKS = Path(__file__).parent / "networks"
+
 
 def main(given: Sequence[str] | None = None) -> None:
     """Make the rows of the figures that are named."""
@@ -22,8 +24,8 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--claims", action="store_true", help="write REPRODUCTION.md from the committed rows, and no rows")
     parser.add_argument("--quick", action="store_true", help="small rows, in seconds")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=JSON", help="another setting")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--networks", type=Path, help="folder to keep trained networks in")
+    parser.add_argument("--jobs", type=int, help="processes; by default two, and one for rows with seconds")
+    parser.add_argument("--networks", type=Path, default=NETWORKS, help="folder to keep trained networks in")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the rows")
     args = parser.parse_args(given)
     unknown = sorted(set(args.names) - set(FIGURES))
@@ -42,7 +44,7 @@ def main(given: Sequence[str] | None = None) -> None:
             settings = figure.frozen(quick=args.quick, **dict(map(setting, args.settings)))
         except ValueError as error:
             parser.error(str(error))
-        print(figure.make(settings, folder=args.out, networks=args.networks, n_jobs=args.jobs))
+        print(figure.make(settings, folder=args.out, networks=args.networks, n_jobs=args.jobs or figure.jobs))
 
 
 def setting(text: str) -> tuple[str, object]:

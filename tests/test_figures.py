@@ -96,6 +96,15 @@ def test_the_command_lists_figures_and_refuses_what_is_none(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_command_makes_a_figure_by_its_own_processes_and_keeps_networks(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Figure, "make", lambda self, settings, **how: asked.append(how))
+    main(["spirals_runs", "convergence"])
+    main(["convergence", "--jobs", "3", "--networks", str(tmp_path)])
+    assert [how["n_jobs"] for how in asked] == [2, 1, 3]  # seconds are measured by one
+    assert [how["networks"] for how in asked] == [figures.NETWORKS, figures.NETWORKS, tmp_path]
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_committed_rows_are_those_of_the_settings(name):
     figure, found = FIGURES[name], list(RESULTS.glob(f"{name}-*.csv"))
@@ -161,5 +170,5 @@ def test_tables_of_the_spirals_in_small(tmp_path):
         # The radius is the largest of the grid: the next one is too large.
         model = spirals.trained(10, 0, **settings["tables"][row["table"]], **spirals.how_trained(settings))
         data = load("spirals")
-        more, _ = spirals.cascade(model, data, float(row["epsilon"]) * settings["ratio"], settings["gamma"], [1.0])
+        more, _ = spirals.cascade(model, data, float(row["epsilon"]) * settings["ratio"], [1.0], settings["cascade"])
         assert spirals.discrepancy(model, more.model, data) >= settings["discrepancy"]

@@ -66,6 +66,11 @@ class Claim:
         ]
 
 
+def without_loss(lost: float) -> bool | None:
+    """Judge a loss of accuracy in points: none is none; a tenth of a point is in part none."""
+    return True if lost <= 0 else None if lost <= 0.1 else False
+
+
 def read(name: str) -> list[dict[str, str]]:
     """Return the rows of a study."""
     with (RESULTS / name).open(newline="", encoding="utf-8") as file:

@@ -11,10 +11,11 @@ import numpy as np
 
 from benchmarks.baselines._tables import mean, numbers, percent
 from reproduce import convnet, robustness, schemes, size, worked
-from reproduce.claim import Claim, Found, command, of_figure
+from reproduce.claim import Claim, Found, command, of_figure, without_loss
 from reproduce.figure import Figure
 
 ARTICLE = "SIAM J. Math. Data Sci. 2020"
+GAIN = 0.1  # at which pixels are judged
 Row = Mapping[str, str]
 Curve = list[tuple[float, float]]
 
@@ -26,7 +27,10 @@ def best(rows: Iterable[Row], field: str) -> Row | None:
 
 
 def convolutional(figure: Figure, wanted: float) -> Found:
-    """Judge: as many percent of the fully connected layers are removed, and once fine-tuned the network is no worse."""
+    """Judge: as many percent of the fully connected layers are removed, and once fine-tuned the network is no worse.
+
+    The sparsest gain that is no worse is judged, by the test images; in part, if ten percent less are removed.
+    """
     whole, *trimmed = figure.read()
     row = best(trimmed, "nettrim_tuned")
     if row is None:
@@ -38,27 +42,34 @@ def convolutional(figure: Figure, wanted: float) -> Found:
 
 
 def example() -> Found:
-    """Judge the manual's example: as few weights or fewer at a loss that is no larger, every layer certified."""
-    rows = worked.EXAMPLE.read()
-    first = [row for row in rows if row["layer"] == rows[0]["layer"]]
-    left = [
-        sum(int(row["kept"]) for row in rows if row["seed"] == seed)
-        / sum(int(row["weights"]) for row in rows if row["seed"] == seed)
-        for seed in {row["seed"] for row in rows}
-    ]
-    lost = statistics.fmean(numbers(first, "accuracy", 100)) - statistics.fmean(numbers(first, "nettrim", 100))
-    steps = " to ".join(percent(first, field) for field in ("accuracy", "nettrim", "nettrim_tuned"))
+    """Judge the manual's example: every network has no more weights, and loses no more by validation and at last by test.
+
+    Programs of fewer images ask for less: then it is in part at best. In part are a tenth of the weights and twice the loss.
+    """
+    rows, published = worked.EXAMPLE.read(), (6.8, 98.48, 99.21 - 98.92)
+    of: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        of[row["seed"]].append(row)
+    first = [each[0] for each in of.values()]
+    left = [100 * sum(numbers(each, "kept")) / sum(numbers(each, "weights")) for each in of.values()]
+    lost = [100 * (float(row["accuracy"]) - float(row["nettrim_tuned"])) for row in first]
+    seen = numbers(first, "nettrim_validation", 100)
     certified = all(row["status"] == "SOLVED" for row in rows)
-    text = f"{100 * statistics.fmean(left):.1f} % left, {steps}; first layer at {float(rows[0]['reached']):.3f}"
-    text += ", certified" if certified else ", not certified"
-    same = True if max(left) <= 0.068 and lost <= 99.21 - 98.48 else None if max(left) <= 0.1 and lost <= 1.5 else False
-    return Found(text, certified and same)
+    text = f"{mean(left, 1)} % left, " + " to ".join(percent(first, field) for field in FIELDS)
+    text += f"; first layer at {max(numbers(first, 'reached')):.3f}, {'' if certified else 'not '}certified"
+    whole = worked.EXAMPLE.settings["samples"] >= 55_000
+    same = max(left) <= published[0] and min(seen) >= published[1] and max(lost) <= published[2]
+    near = max(left) <= 10 and max(lost) <= 2 * published[2]
+    return Found(text, certified and (True if same and whole else None if same or near else False))
+
+
+FIELDS = ("accuracy", "nettrim_validation", "nettrim_tuned")
 
 
 def between_schemes(network: str) -> Found:
     """Judge: interpolated at a discrepancy that all have, the cascade keeps fewer weights in the mean, training by training.
 
-    In part, if it does so for some of the trainings, or none has such a discrepancy.
+    In part, if it does so for some of the trainings.
     """
     curves: dict[tuple[str, str], dict[str, dict[str, Curve]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in schemes.SCHEMES.read():
@@ -72,6 +83,7 @@ def between_schemes(network: str) -> Found:
         low, high = max(x[0] for x in every), min(x[-1] for x in every)
         if low > high:
             shown.append(f"l1 {l1}, dropout {dropout}: no discrepancy that all have")
+            fewer.append(False)
             continue
         middle = (low * high) ** 0.5
         kept = {scheme: [float(np.interp(middle, *line)) for line in each] for scheme, each in lines.items()}
@@ -79,21 +91,28 @@ def between_schemes(network: str) -> Found:
         shown.append(
             f"l1 {l1}, dropout {dropout}, at {middle:.3f}: {' and '.join(mean(each, 1) for each in kept.values())} %"
         )
-    whole = len(fewer) == len(curves)
-    return Found("; ".join(shown), True if whole and all(fewer) else None if any(fewer) or not fewer else False)
+    return Found("; ".join(shown), all(fewer) or (None if any(fewer) else False))
 
 
 def pixels() -> Found:
-    """Judge: no weight is left at any pixel that is never active, where magnitude pruning leaves some."""
-    rows = [row for row in robustness.PIXELS.read() if float(row["active"]) == 0 and row["network"] == "plain"]
-    first = [row for row in rows if row["gain"] == rows[0]["gain"]]
-    trimmed, cut = (sum(int(row[field]) for row in rows) for field in ("nettrim", "magnitude"))
-    text = f"{len(first)} pixels are never active: Net-Trim leaves them {trimmed:,} weights, magnitude pruning {cut:,}"
-    return Found(text, trimmed == 0 and (cut > 0 or None))
+    """Judge, at a gain: Net-Trim leaves no weight at pixels that are never active, magnitude pruning some in every network.
+
+    In part, if magnitude pruning does so in some.
+    """
+    rows = [row for row in robustness.PIXELS.read() if float(row["active"]) == 0 and row["gain"] == str(GAIN)]
+    of: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        of[row["network"]].append(row)
+    left = {name: [sum(int(row[way]) for row in each) for way in ("nettrim", "magnitude")] for name, each in of.items()}
+    each = "; ".join(f"{name}: Net-Trim {trimmed:,}, magnitude pruning {cut:,}" for name, (trimmed, cut) in left.items())
+    scattered = [cut > 0 for _, cut in left.values()]
+    clean = not any(trimmed for trimmed, _ in left.values())
+    text = f"{len(next(iter(of.values())))} pixels are never active; weights left there, {each}"
+    return Found(text, (all(scattered) or (None if any(scattered) else False)) if clean else False)
 
 
 def megabytes() -> Found:
-    """Judge: a twentieth of the bytes, in some file that holds the whole model, at an accuracy no worse."""
+    """Judge: a twentieth of the bytes, in some file that holds the whole model, without loss; a tenth is in part."""
     of = {row["model"]: row for row in size.SIZE.read()}
     dense, after = of["trained"], of["Net-Trim, fine-tuned"]
     before, left = int(dense["dense"]) / 1e6, min(int(after[way]) for way in ("zipped", "sparse")) / 1e6
@@ -102,16 +121,16 @@ def megabytes() -> Found:
         f"{percent([after])} after one fine-tuning (unpruned {percent([of['trained, fine-tuned']])}, "
         f"magnitude {percent([of['magnitude, fine-tuned']])})"
     )
-    lost = float(dense["accuracy"]) - float(after["accuracy"])
-    near = None if lost <= 0.005 and before / left >= 10 else False
-    return Found(text, True if lost <= 0 and before / left >= 20 else near)
+    kept = without_loss(100 * (float(dense["accuracy"]) - float(after["accuracy"])))
+    return Found(text, kept if before / left >= 20 else None if kept is not False and before / left >= 10 else False)
 
 
 CLAIMS = (
     Claim(
         f"{ARTICLE}, the manual of its code",
-        "a LeNet's two fully connected layers at a gain of 0.15",
-        "6.8 % left, 99.21 % to 98.48 % (of validation) to 98.92 %; first layer stopped at 0.161",
+        "a LeNet's two fully connected layers at a gain of 0.15: trained, trimmed (by validation images), and fine-tuned; "
+        f"here {worked.EXAMPLE.settings['samples']:,} images in the programs in place of 55,000",
+        "6.8 % left, 99.21 % to 98.48 % to 98.92 %; first layer stopped at 0.161",
         command(worked.EXAMPLE),
         worked.EXAMPLE.minutes,
         of_figure(worked.EXAMPLE),
@@ -133,8 +152,8 @@ CLAIMS = (
     ),
     Claim(
         f"{ARTICLE}, the manual of its code",
-        "the first layer drops pixels that are never active, where magnitude pruning leaves scattered weights: a network "
-        "trained without penalties",
+        "the first layer drops pixels that are never active, where magnitude pruning leaves scattered weights (not "
+        f"fine-tuned here; gain {GAIN})",
         "a picture",
         command(robustness.PIXELS),
         robustness.PIXELS.minutes,
@@ -144,7 +163,7 @@ CLAIMS = (
     ),
     *(
         Claim(
-            "the authors' group, 2017",
+            "the authors' group, 2017" if of is convnet.SVHN else "ours",
             f"90 % of the weights are removed without loss {what}",
             "90 %" if of is convnet.SVHN else "",
             command(of),

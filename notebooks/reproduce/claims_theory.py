@@ -39,7 +39,11 @@ def constant() -> Found:
     text = "; ".join(f"N = {N}: c = {c:.2f} [{low:.2f}, {high:.2f}]" for N, (c, low, high) in sorted(worst.items()))
     steady = all(low <= top for _, low, _ in rest)
     near = all(c <= 1.5 * first for c, _, _ in rest)
-    every = [row for row in read("recovery_constant.csv") if row["ensemble"] == "gaussian" and row["N"] == "all"]
+    every = [
+        row
+        for row in read("recovery_constant.csv")
+        if row["ensemble"] == "gaussian" and row["N"] == "all" and float(row["share"]) == 0.95
+    ]
     text += f"; as an equality, one c for all misses by up to {max(numbers(every, 'misfit')):.0%}"
     return Found(f"P = c s log(N / s) is enough with {text}", True if steady else None if near else False)
 
@@ -67,7 +71,7 @@ CLAIMS = (
     ),
     Claim(
         "SIAM J. Math. Data Sci. 2020, abstract",
-        "O(s log(N / s)) samples are enough: the constant does not grow with N (Gaussian inputs)",
+        "O(s log(N / s)) samples are enough: the constant does not grow with N, up to 400 (Gaussian inputs)",
         "no constant",
         "python -m benchmarks.phase_transition --n-jobs 2",
         20,

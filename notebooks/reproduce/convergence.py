@@ -78,5 +78,6 @@ CONVERGENCE = Figure(
     cases=contenders,
     measured=looks,
     minutes=5,
+    jobs=1,
 )
 FIGURES = (CONVERGENCE,)

@@ -5,7 +5,7 @@ Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the settings of its scr
 normalization, 384, 192 and 10 units. Programs have 5,000 samples; fine-tuning is by plain gradient steps from 0.005. The
 same network stands for the claim about SVHN, of which no script is known.
 
-Departures, for two cores: some epochs of training in place of 500, by a cosine in place of 2 % less every 500 steps, with
+Departures, for two cores: 10 epochs of training in place of 500, by a cosine in place of 2 % less every 500 steps, with
 dropout of 0.5 and neither the l2 that the scripts have with it nor noise on the inputs; 500 steps of fine-tuning in place of
 50 epochs, on the middles of the images; fewer gains; images that went through JPEG; PyTorch's first biases; the usual
 constants of the normalization, which are not known.
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 class Standardized(nn.Module):
-    """Gives each channel of each image the mean 0 and the deviation 1; an even one becomes 0."""
+    """Gives each channel of each image the mean 0 and the deviation 1; a constant one becomes 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return images ``(n, channels, height, width)`` so standardized."""
@@ -41,7 +41,7 @@ class Standardized(nn.Module):
 
 
 def network(channels: int, dropout: float, seed: int) -> nn.Sequential:
-    """Return the network as it is born."""
+    """Return the network as it is initialized."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = nn.Sequential(

@@ -50,6 +50,8 @@ class Figure:
         Takes the settings, a case and the folder of trained networks, or None; returns the case's rows, without its fields.
     minutes : int
         Of the whole, on two cores.
+    jobs : int
+        Processes that it is made by, if no others are asked for: one where the rows have seconds.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Figure:
     measured: Callable[[Settings, Case, Path | None], Sequence[Mapping[str, Any]]]
     quick: Settings = field(default_factory=dict)
     minutes: int = 1
+    jobs: int = 2
 
     def frozen(self, *, quick: bool = False, **given: Any) -> dict[str, Any]:
         """Return the settings, with those of a quick look and others that are given in their place.

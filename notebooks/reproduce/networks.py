@@ -32,7 +32,7 @@ DECAY, EVERY = 0.98, 500
 
 
 def fully_connected(dropout: float, seed: int) -> nn.Sequential:
-    """Return 784-300-1000-100-10 as it is born: dropout is on the inputs of every layer, pixels too."""
+    """Return 784-300-1000-100-10 as it is initialized: dropout is on the inputs of every layer, pixels too."""
     with _seeded(seed):
         layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in itertools.pairwise(SIZES):
@@ -41,7 +41,7 @@ def fully_connected(dropout: float, seed: int) -> nn.Sequential:
 
 
 def lenet(dropout: float, seed: int) -> nn.Sequential:
-    """Return the scripts' LeNet as it is born: 32 and 64 filters of 5 x 5, 512 and 10 units, dropout before these."""
+    """Return the scripts' LeNet as it is initialized: 32 and 64 filters of 5 x 5, 512 and 10 units, dropout before these."""
     with _seeded(seed):
         layers: list[nn.Module] = []
         for n_in, n_out in ((1, 32), (32, 64)):

@@ -2,7 +2,7 @@
 
 Of Net-Trim the authors' group says that it takes models from 100 MB to 5 MB without loss of accuracy, with no settings. Here
 784-3000-5000-1500-10, 24.9 million float32 weights, is trained on MNIST with an l1 penalty, trimmed in a cascade on
-unlabelled images, and fine-tuned once; so are, beside it, the trained network and magnitude pruning to as many weights.
+unlabelled images, and fine-tuned once by Adam; so are, beside it, the trained network and magnitude pruning to its counts.
 Bytes are those of files: the dense one in safetensors, the same zipped, and SciPy's compressed sparse rows of every weight,
 with indices and float32 values, in one npz.
 """

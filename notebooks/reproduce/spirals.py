@@ -4,12 +4,16 @@ Aghasi, Abdi, Nguyen, Romberg (NIPS 2017), Figure 1 and supplement, section "Exp
 networks were trained; here by Adam from 3e-3 by a cosine to 0, in batches of 50, with the dropout and the l1 penalty in the
 settings. Weights are counted as its authors do, by a magnitude over 1e-6. A discrepancy is that of the outputs before the
 softmax, ``||Z - Z_hat||_F / ||Z||_F``.
+
+The cascade has the ceilings of the paper, ``V = W'X_hat``; the sweep shows beside it the looser ones that ``trim`` has by
+default, which raise those below 0 to 0. Of run 2 the paper tells neither epsilon nor kappa, and of the sweep and the tables
+no radii. Programs are solved to a certificate of 1e-3, and biases have the price of weights.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,7 @@ TRAINED = {"epochs": 1500, "batch_size": 50, "learning_rate": 3e-3}
 DROPOUT, DROPOUT_AND_L1 = {"dropout": 0.2, "l1": 0.0}, {"dropout": 0.2, "l1": 1e-4}
 DATA = {"data": "spirals"}
 ANY_DATA = {"data": "any"}  # a quick look does with points that are drawn
+PUBLISHED = {"gamma": 1.1, "loose": False}  # the cascade
 Row = dict[str, Any]
 
 
@@ -77,16 +82,19 @@ def counts(model: nn.Module) -> list[int]:
     return [int((weight.abs() > COUNTED).sum()) for weight in weights(model).values()]
 
 
-def cascade(model: nn.Module, data: Data, epsilon: float, gamma: float, kappas: Sequence[float]) -> tuple[TrimResult, float]:
+def cascade(
+    model: nn.Module, data: Data, epsilon: float, kappas: Sequence[float], how: Mapping[str, Any]
+) -> tuple[TrimResult, float]:
     """Return the network trimmed at the first kappa for which the last program has a point at all, and that kappa.
 
     A risk coefficient below ``1 / sqrt(gamma)`` asks the last layer for less error than its trained weights have on the new
     inputs; no weights may have so little. At 1 the trained weights do.
     """
     for kappa in kappas:
-        how = {"scheme": "cascade", "gamma": gamma, "kappa": kappa, "n_samples": len(data.x_train)}
         try:
-            return trim(model, data.x_train, epsilon, **how), kappa
+            return trim(
+                model, data.x_train, epsilon, scheme="cascade", kappa=kappa, n_samples=len(data.x_train), **how
+            ), kappa
         except ModelError as error:
             if "kappa must be at least" not in str(error):
                 raise
@@ -135,7 +143,7 @@ def run(settings: Settings, name: str, seed: int) -> tuple[nn.Module, TrimResult
     """Return the trained network of a run, what the cascade made of it, and its kappa."""
     told, data = settings["runs"][name], points(settings)
     model = trained(settings["hidden"], seed, told["dropout"], told["l1"], **how_trained(settings))
-    return model, *cascade(model, data, told["epsilon"], settings["gamma"], told["kappas"])
+    return model, *cascade(model, data, told["epsilon"], told["kappas"], settings["cascade"])
 
 
 RUNS = Figure(
@@ -147,7 +155,7 @@ RUNS = Figure(
             "1": {"dropout": 0.0, "l1": 0.0, "epsilon": 0.01, "kappas": KAPPAS},
             "2": DROPOUT_AND_L1 | {"epsilon": 0.01, "kappas": KAPPAS},
         },
-        "gamma": 1.1,
+        "cascade": PUBLISHED,
         "seeds": [0, 1, 2, 3, 4],
         **TRAINED,
         **DATA,
@@ -220,7 +228,7 @@ WEIGHTS = Figure(
 def sweep(settings: Settings) -> Iterator[Case]:
     """Yield each network with each scheme and radius."""
     for hidden, seed in itertools.product(settings["hidden"], settings["seeds"]):
-        for scheme, epsilon in itertools.product(("cascade", "parallel"), settings["epsilon"]):
+        for scheme, epsilon in itertools.product(settings["schemes"], settings["epsilon"]):
             yield {"hidden": hidden, "seed": seed, "scheme": scheme, "epsilon": epsilon}
 
 
@@ -228,8 +236,8 @@ def sweep_rows(settings: Settings, case: Case, networks: Path | None) -> list[Ro
     """Return the row of a trim: counts and the discrepancy."""
     data = points(settings)
     model = trained(case["hidden"], case["seed"], settings["dropout"], settings["l1"], **how_trained(settings))
-    rate = {"gamma": settings["gamma"]} if case["scheme"] == "cascade" else {}
-    result = trim(model, data.x_train, case["epsilon"], scheme=case["scheme"], n_samples=len(data.x_train), **rate)
+    how = settings["schemes"][case["scheme"]]
+    result = trim(model, data.x_train, case["epsilon"], n_samples=len(data.x_train), **how)
     return [described(model, result.model, data) | {"solved": result.solved}]
 
 
@@ -239,7 +247,11 @@ SWEEP = Figure(
     settings={
         "hidden": [50, 75, 100],
         "epsilon": [0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02],
-        "gamma": 1.1,
+        "schemes": {
+            "cascade": {"scheme": "cascade", **PUBLISHED},
+            "parallel": {"scheme": "parallel"},
+            "cascade, looser": {"scheme": "cascade", **PUBLISHED, "loose": True},
+        },
         "dropout": 0.0,
         "l1": 0.0,
         "seeds": list(range(20)),
@@ -275,7 +287,7 @@ def table_rows(settings: Settings, case: Case, networks: Path | None) -> list[Ro
     while low < high or found is None:
         step = (low + high + 1) // 2
         epsilon = settings["least"] * settings["ratio"] ** step
-        result, _ = cascade(model, data, epsilon, settings["gamma"], [1.0])
+        result, _ = cascade(model, data, epsilon, [1.0], settings["cascade"])
         row = described(model, result.model, data)
         if row["discrepancy"] < settings["discrepancy"]:
             low, found = step, row | {"epsilon": epsilon, "solved": result.solved}
@@ -296,7 +308,7 @@ TABLES = Figure(
         "least": 0.001,
         "ratio": 1.2,
         "steps": 24,
-        "gamma": 1.1,
+        "cascade": PUBLISHED,
         "seeds": [0, 1, 2, 3, 4],
         **TRAINED,
         **DATA,
