@@ -149,7 +149,7 @@ CLAIMS = (
         for claim, published, ways, tuned, alike in (
             (
                 "more than 95 % of the weights for MNIST are removed without loss (784-300-1000-100-10, one fine-tuning, "
-                "the published program; trained with l1, of six trainings the best one; validation images choose the radius)",
+                "the published program; trained with l1, the best of six trainings; validation images choose the radius)",
                 "95 %",
                 ALL[:1],
                 True,
