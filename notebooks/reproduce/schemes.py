@@ -6,8 +6,8 @@ strengths, Adam from 1e-3, 3 % less every 500 steps, in 10,001 batches of 200, g
 layers are trimmed.
 
 Departures, for two cores: penalties of weights and not of biases, 3 of the 15 trainings, 5,000 samples in the programs, and
-of the LeNet, which is that of ``reproduce.worked``, one training, one network and fewer gains. The cascade's ceilings below 0
-are raised to 0, for the published ones made no layer of a thousand neurons in five minutes; on spirals the sweep has both.
+of the LeNet, which is that of ``reproduce.worked``, one training, one network and fewer gains. Of the cascade ceilings below
+0 are raised to 0, for with the published ones no layer of a thousand neurons was done in five minutes; the spirals have both.
 """
 
 from __future__ import annotations
