@@ -7,7 +7,7 @@ layers are trimmed.
 
 Departures, for two cores: penalties of weights and not of biases, 3 of the 15 trainings, 5,000 samples in the programs, and
 of the LeNet, which is that of ``reproduce.worked``, one training, one network and fewer gains. Of the cascade ceilings below
-0 are raised to 0, for with the published ones no layer of a thousand neurons was done in five minutes; the spirals have both.
+0 are raised to 0, as with the published ones no layer of a thousand neurons was done in five minutes; spirals have both.
 """
 
 from __future__ import annotations
