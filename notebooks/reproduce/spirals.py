@@ -241,6 +241,10 @@ def sweep_rows(settings: Settings, case: Case, networks: Path | None) -> list[Ro
     return [described(model, result.model, data) | {"solved": result.solved}]
 
 
+READ_OFF = {  # percent left of layers 2 and 3, read off the figure: by layer, units and discrepancy, cascade and parallel
+    2: {50: {0.05: (37, 38), 0.2: (24, 21)}, 75: {0.05: (27, 31), 0.2: (13, 11)}, 100: {0.05: (69, 49), 0.2: (35, 28)}},
+    3: {50: {0.05: (47, 67), 0.2: (32, 52)}, 75: {0.05: (41, 60), 0.2: (23, 38)}, 100: {0.05: (31, 43), 0.2: (21, 32)}},
+}
 SWEEP = Figure(
     name="spirals_sweep",
     source="NIPS 2017, Figure S.2: layers' sparsity against the discrepancy, cascade and parallel, 20 trainings a point",
