@@ -22,18 +22,19 @@ def span(values: Sequence[float], digits: int = 0) -> str:
 
 
 def spiral_run(run: str, removed: float, apart: float) -> Found:
-    """Judge a run: as much of layer 2 is removed by every network, at no larger a discrepancy; in part at up to twice it."""
+    """Judge a run: of every network as much of layer 2 is removed, at no larger a discrepancy.
+
+    In part, if the median network loses three points less, at up to twice the discrepancy.
+    """
     rows = [row for row in spirals.RUNS.read() if row["run"] == run]
     cut = [100 - 100 * int(row["after_2"]) / int(row["before_2"]) for row in rows]
     error = numbers(rows, "discrepancy")
     text = f"{span(cut, 1)} % of layer 2 at a discrepancy of {span(error, 3)}; "
     certified = all(row["solved"] == "True" for row in rows)
     text += "every layer certified" if certified else "not every layer certified"
-    enough = min(cut) >= removed and certified
-    return Found(
-        text,
-        (True if max(error) <= apart else None if statistics.median(error) <= 2 * apart else False) if enough else False,
-    )
+    whole = min(cut) >= removed and max(error) <= apart
+    near = statistics.median(cut) >= removed - 3 and statistics.median(error) <= 2 * apart
+    return Found(text, certified and (True if whole else None if near else False))
 
 
 def at_discrepancy(hidden: str, scheme: str, apart: float, layers: Sequence[int]) -> list[float]:
@@ -89,7 +90,7 @@ CLAIMS = (
     ),
     Claim(
         "NIPS 2017, Figure 1, run 2",
-        "after training with dropout and l1 too (epsilon and kappa are not told)",
+        "after training with dropout and l1 too (epsilon and kappa are not told; here the discrepancy led to them)",
         "85.8 % at 0.0183",
         "python notebooks/figures.py spirals_runs",
         spirals.RUNS.minutes,
