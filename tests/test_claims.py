@@ -36,7 +36,8 @@ def test_a_claim_without_rows_is_open(tmp_path):
         ("6", "0.04", "True", True),
         ("6", "0.06", "True", None),
         ("6", "0.2", "True", False),
-        ("8", "0.04", "True", False),
+        ("8", "0.04", "True", None),
+        ("11", "0.04", "True", False),
         ("6", "0.04", "False", False),
     ],
 )

@@ -31,6 +31,12 @@ PAGE = ROOT / "REPRODUCTION.md"
 HEAD = ["source", "claim", "published", "here", "verdict", "shown in", "made by", "minutes"]
 
 
+def verdicts(notebook: str) -> str:
+    """Return the table of the claims that a notebook shows."""
+    claims = [claim for claim in (*NET_TRIM, *claims_baselines.CLAIMS) if claim.where == notebook]
+    return markdown([HEAD[:5], *(claim.cells()[:5] for claim in claims)])
+
+
 def page() -> str:
     """Return the page."""
     missing = [figure for figure in FIGURES.values() if not figure.path().exists()]

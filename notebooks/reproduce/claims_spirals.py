@@ -22,18 +22,19 @@ def span(values: Sequence[float], digits: int = 0) -> str:
 
 
 def spiral_run(run: str, removed: float, apart: float) -> Found:
-    """Judge a run: as much of layer 2 is removed by every network, at no larger a discrepancy; in part at up to twice it."""
+    """Judge a run: of every network as much of layer 2 is removed, at no larger a discrepancy.
+
+    In part, if the median network loses three points less, at up to twice the discrepancy.
+    """
     rows = [row for row in spirals.RUNS.read() if row["run"] == run]
     cut = [100 - 100 * int(row["after_2"]) / int(row["before_2"]) for row in rows]
     error = numbers(rows, "discrepancy")
     text = f"{span(cut, 1)} % of layer 2 at a discrepancy of {span(error, 3)}; "
     certified = all(row["solved"] == "True" for row in rows)
     text += "every layer certified" if certified else "not every layer certified"
-    enough = min(cut) >= removed and certified
-    return Found(
-        text,
-        (True if max(error) <= apart else None if statistics.median(error) <= 2 * apart else False) if enough else False,
-    )
+    whole = min(cut) >= removed and max(error) <= apart
+    near = statistics.median(cut) >= removed - 3 and statistics.median(error) <= 2 * apart
+    return Found(text, certified and (True if whole else None if near else False))
 
 
 def at_discrepancy(hidden: str, scheme: str, apart: float, layers: Sequence[int]) -> list[float]:
@@ -68,6 +69,14 @@ def tables(table: str) -> Found:
     return Found(" / ".join(shown) + " %", True if max(short) <= 1 else None if most else False)
 
 
+def read_off(layer: int) -> str:
+    """Return what the figure says of a layer, in the order in which the claim says it."""
+    pairs = [pair for of in spirals.READ_OFF[layer].values() for pair in of.values()]
+    fewer = sum(cascade < parallel for cascade, parallel in pairs)
+    shown = "; ".join(f"{cascade} and {parallel} %" for cascade, parallel in pairs)
+    return f"{shown}, read off the figure: fewer in {fewer} of {len(pairs)}"
+
+
 CLAIMS = (
     Claim(
         "the authors' institution, 2017; NIPS 2017, run 1",
@@ -81,7 +90,7 @@ CLAIMS = (
     ),
     Claim(
         "NIPS 2017, Figure 1, run 2",
-        "after training with dropout and l1 too (epsilon and kappa are not told)",
+        "after training with dropout and l1 too (epsilon and kappa are not told; here the discrepancy led to them)",
         "85.8 % at 0.0183",
         command(spirals.RUNS),
         spirals.RUNS.minutes,
@@ -102,16 +111,8 @@ CLAIMS = (
             "01_spirals",
         )
         for name, layers, published in (
-            (
-                "the last layer",
-                (3,),
-                "47 and 67; 32 and 52; 41 and 60; 23 and 38; 31 and 43; 21 and 32 %, read off the figure",
-            ),
-            (
-                "the layer between the hidden ones",
-                (2,),
-                "37 and 38; 24 and 21; 27 and 31; 13 and 11; 69 and 49; 35 and 28 %, read off the figure: fewer in 2 of 6",
-            ),
+            ("the last layer", (3,), read_off(3)),
+            ("the layer between the hidden ones", (2,), read_off(2)),
             ("all layers", (1, 2, 3), "no totals; by the readings of the layers fewer in 2 of 6"),
         )
     ),

@@ -2,11 +2,12 @@
 
 Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the settings of its scripts: l1 penalties and dropout of several
 strengths, Adam from 1e-3, 3 % less every 500 steps, in 10,001 batches of 200, gains of 0.01, 0.03 and 0.04 (parallel) and of
-0.005, 0.01, 0.03 and 0.07 (cascade, whose gain is of the first layer, gamma 1.1, ceilings as published). Of the LeNet only
-the fully connected layers are trimmed.
+0.005, 0.01, 0.03 and 0.07 (cascade, whose gain is of the first layer, gamma 1.1). Of the LeNet only the fully connected
+layers are trimmed.
 
 Departures, for two cores: penalties of weights and not of biases, 3 of the 15 trainings, 5,000 samples in the programs, and
-of the LeNet, which is that of ``reproduce.worked``, one training, one network and fewer gains.
+of the LeNet, which is that of ``reproduce.worked``, one training, one network and fewer gains. Of the cascade ceilings below
+0 are raised to 0, as with the published ones no layer of a thousand neurons was done in five minutes; spirals have both.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ SCHEMES = Figure(
         "data": "mnist",
         "l1 and dropout": {"fc": [[0.0, 0.0], [1e-4, 0.0], [1e-4, 0.5]], "lenet": [[0.0, 0.25]]},
         "gains": GAINS,
-        "cascade": {"gamma": 1.1, "loose": False},
+        "cascade": {"gamma": 1.1, "loose": True},
         "samples": 5000,
         "seeds": {"fc": [0, 1, 2], "lenet": [0]},
         "trained": TRAINED,
