@@ -79,6 +79,16 @@ def read_off(layer: int) -> str:
     return f"{shown}, read off the figure: fewer in {fewer} of {len(pairs)}"
 
 
+def totals_read_off() -> str:
+    """Return what the readings of the layers come to, weighed by their sizes; of layer 1 both schemes leave 91 to 97 %."""
+    fewer = [
+        n * n * (second[0] - second[1]) + 2 * n * (third[0] - third[1]) < 0
+        for n in spirals.READ_OFF[2]
+        for second, third in zip(spirals.READ_OFF[2][n].values(), spirals.READ_OFF[3][n].values(), strict=True)
+    ]
+    return f"no totals; by the readings of the layers fewer in {sum(fewer)} of {len(fewer)}"
+
+
 CLAIMS = (
     Claim(
         "the authors' institution, 2017; NIPS 2017, run 1",
@@ -115,7 +125,7 @@ CLAIMS = (
         for name, layers, published in (
             ("the last layer", (3,), read_off(3)),
             ("the layer between the hidden ones", (2,), read_off(2)),
-            ("all layers", (1, 2, 3), "no totals; by the readings of the layers fewer in 2 of 6"),
+            ("all layers", (1, 2, 3), totals_read_off()),
         )
     ),
     *(
