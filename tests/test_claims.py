@@ -73,13 +73,15 @@ def test_the_sweep_is_judged_by_means_between_radii(monkeypatch):
                     for when in ("before", "after")
                     for layer in (1, 2, 3)
                 }
-                yield {"hidden": hidden, "scheme": scheme, "seed": "0", "discrepancy": str(apart)} | counts
+                told = {"hidden": hidden, "scheme": scheme, "seed": "0", "discrepancy": str(apart)}
+                yield told | counts | {"solved": str(apart > 0)}
 
     for cascade, parallel, same in ((20, 60, True), (60, 20, False)):
         monkeypatch.setattr(
             type(claims_spirals.spirals.SWEEP), "read", lambda self, made=(cascade, parallel): list(rows(*made))
         )
-        assert claims_spirals.cascade_is_sparser((3,)).same is same
+        found = claims_spirals.cascade_is_sparser((3,))
+        assert found.same is same and found.text.endswith("6 of 12 trims certified")
     assert claims_spirals.at_discrepancy("50", "cascade", 0.2, (1, 2)) == [pytest.approx((1 + 0.6) / 2)]
 
 

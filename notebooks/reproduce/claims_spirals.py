@@ -54,7 +54,9 @@ def cascade_is_sparser(layers: Sequence[int]) -> Found:
         both = [at_discrepancy(hidden, scheme, apart, layers) for scheme in ("cascade", "parallel")]
         shown.append(" and ".join(f"{mean([100 * left for left in each], 1)} %" for each in both))
         fewer.append(statistics.fmean(both[0]) < statistics.fmean(both[1]))
-    return Found(f"{'; '.join(shown)}", all(fewer) or (None if any(fewer) else False))
+    trims = [row for row in spirals.SWEEP.read() if row["scheme"] in ("cascade", "parallel")]
+    shown.append(f"{sum(row['solved'] == 'True' for row in trims):,} of {len(trims):,} trims certified")
+    return Found("; ".join(shown), all(fewer) or (None if any(fewer) else False))
 
 
 def tables(table: str) -> Found:
@@ -75,6 +77,16 @@ def read_off(layer: int) -> str:
     fewer = sum(cascade < parallel for cascade, parallel in pairs)
     shown = "; ".join(f"{cascade} and {parallel} %" for cascade, parallel in pairs)
     return f"{shown}, read off the figure: fewer in {fewer} of {len(pairs)}"
+
+
+def totals_read_off() -> str:
+    """Return what the readings of the layers come to, weighed by their sizes; of layer 1 both schemes leave 91 to 97 %."""
+    fewer = [
+        n * n * (second[0] - second[1]) + 2 * n * (third[0] - third[1]) < 0
+        for n in spirals.READ_OFF[2]
+        for second, third in zip(spirals.READ_OFF[2][n].values(), spirals.READ_OFF[3][n].values(), strict=True)
+    ]
+    return f"no totals; by the readings of the layers fewer in {sum(fewer)} of {len(fewer)}"
 
 
 CLAIMS = (
@@ -113,7 +125,7 @@ CLAIMS = (
         for name, layers, published in (
             ("the last layer", (3,), read_off(3)),
             ("the layer between the hidden ones", (2,), read_off(2)),
-            ("all layers", (1, 2, 3), "no totals; by the readings of the layers fewer in 2 of 6"),
+            ("all layers", (1, 2, 3), totals_read_off()),
         )
     ),
     *(

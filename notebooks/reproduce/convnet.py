@@ -131,7 +131,7 @@ def described(name: str, data: str, flip: bool, source: str) -> Figure:
         },
         cases=gains,
         measured=gain_rows,
-        minutes=75,
+        minutes=50,
     )
 
 

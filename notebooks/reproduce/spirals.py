@@ -164,7 +164,7 @@ RUNS = Figure(
     quick=ANY_DATA | {"hidden": 20, "seeds": [0], "epochs": 200},
     cases=runs,
     measured=run_rows,
-    minutes=3,
+    minutes=4,
 )
 
 
@@ -266,7 +266,7 @@ SWEEP = Figure(
     quick=ANY_DATA | {"hidden": [10], "epsilon": [0.02, 0.1], "seeds": [0, 1], "epochs": 200},
     cases=sweep,
     measured=sweep_rows,
-    minutes=8,
+    minutes=10,
 )
 
 
@@ -321,7 +321,7 @@ TABLES = Figure(
     quick=ANY_DATA | {"hidden": [10], "seeds": [0], "epochs": 200},
     cases=tables,
     measured=table_rows,
-    minutes=10,
+    minutes=25,
 )
 
 FIGURES = (RUNS, MAP, WEIGHTS, SWEEP, TABLES)
