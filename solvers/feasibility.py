@@ -1,7 +1,9 @@
 """How near any weights can come to the responses: where that is beyond epsilon, the program has no solution.
 
 Least squares by QR factorizations in blocks of samples: Golub, "Numerical methods for solving linear least squares problems"
-(Numer. Math. 1965). A Gram matrix would lose half the digits of a small residual.
+(Numer. Math. 1965). A Gram matrix would lose half the digits of a small residual. A few steps for all neurons at once come
+before, as they may show that some weights are near enough; in them responses that do not count are taken for met: Healy,
+Westmacott, "Missing values in experiments analysed on automatic computers" (Applied Statistics 1956).
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 MARGIN = 1e-6  # of epsilon, by which the least error must be above it before anything is claimed
 RESOLUTION = 1e-10  # of ||Y_active||_F: less is not told from 0
+STEPS = 30  # toward least squares of all neurons, which cost as much as so many iterations of the ADMM
+CHUNK = 2048  # samples at a time in them
 
 
 def least_error(problem: LayerProblem) -> float:
@@ -51,8 +55,8 @@ def out_of_reach(problem: LayerProblem, W: Array | None = None) -> float | None:
     problem : LayerProblem
         The program.
     W : ndarray, shape (N, M), optional
-        Weights that come near, if there are any: once those of the neurons looked at so far could be mended enough, the rest
-        need not be looked at.
+        Weights that come near, if there are any. A few steps from them may show at once that the program has a solution;
+        else, once those of the neurons looked at so far could be mended enough, the rest need not be looked at.
 
     Returns
     -------
@@ -63,12 +67,45 @@ def out_of_reach(problem: LayerProblem, W: Array | None = None) -> float | None:
     rounding = max(4 * np.sqrt(problem.N) * digits, RESOLUTION)  # responses computed in that precision miss by so much
     reach = problem.epsilon * (1 + MARGIN) + rounding * problem.norm
     known = np.full(problem.M, np.inf) if W is None else _squared_errors(problem, W)
+    if W is not None and _mended(problem, W, known, reach):
+        return None
     least = known.copy()
     for rows, neurons in sorted(_groups(problem), key=lambda group: -float(known[group[1]].sum())):
         least[neurons] = _neurons(problem, rows, neurons)
         if least.sum() <= reach**2:
             return None
     return float(np.sqrt(least.sum()))
+
+
+def _mended(problem: LayerProblem, W: Array, known: Array, reach: float) -> bool:
+    """Tell whether some steps from W, whose squared errors are known, lead all neurons within reach.
+
+    A step is U + (X X')^-1 X R' with the residuals R of the active samples: least squares, as if the others had been met. It
+    raises no error, for X X' is at least the sum over the active samples; one matrix serves all neurons, and needs no more
+    digits than help. Left out are linear layers, where one factorization serves all anyway, and weights priced inf.
+    """
+    if problem.activation != "relu" or not (problem.penalty < np.inf).all() or not np.isfinite(known).all():
+        return False
+    G = sum(problem.X[:, part].astype(np.float64) @ problem.X[:, part].T for part in blocks(problem.P, CHUNK))
+    inverse = np.linalg.inv(G + np.eye(problem.N) * (1e-10 * np.trace(G) + np.finfo(np.float64).tiny))
+    U, error = W.astype(np.float64), float(known.sum())
+    for left in range(STEPS, 0, -1):
+        U += inverse @ _pull(problem, U)
+        before, error = error, float(_squared_errors(problem, U).sum())
+        if error <= reach**2:
+            return True
+        if error - reach**2 > left * (before - error):
+            return False  # steps get shorter
+    return False
+
+
+def _pull(problem: LayerProblem, U: Array) -> Array:
+    """Return ``X R'``, shape (N, M), R being what the active responses of U still miss."""
+    pull = np.zeros((problem.N, problem.M))
+    for part in blocks(problem.P, CHUNK):
+        X = problem.X[:, part].astype(np.float64)
+        pull += X @ np.where(problem.active[:, part], problem.Y[:, part] - U.T @ X, 0.0).T
+    return pull
 
 
 def _squared_errors(problem: LayerProblem, W: Array) -> Array:

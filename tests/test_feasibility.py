@@ -126,9 +126,11 @@ def test_ill_conditioned_inputs_are_no_reason_to_claim(dtype, condition):
         assert out_of_reach(make(X.astype(dtype), W.astype(dtype), 0.0)) is None
 
 
+@pytest.mark.parametrize("forbidden", [True, False])
 @pytest.mark.parametrize("activation", ["relu", "linear"])
-def test_weights_that_are_known_change_no_answer(activation):
+def test_weights_that_are_known_change_no_answer(activation, forbidden):
     problem = noisy(5, activation)
+    problem = problem if forbidden else problem.replace(penalty=1.0)
     least = least_error(problem)
     for U in (np.zeros((7, 4)), np.full((7, 4), 1e200), np.random.default_rng(0).standard_normal((7, 4))):
         U = np.where(problem.penalty == np.inf, 0.0, U)
@@ -136,8 +138,26 @@ def test_weights_that_are_known_change_no_answer(activation):
         assert out_of_reach(problem.replace(epsilon=least * 1.01), U) is None
 
 
+def test_a_few_steps_for_all_neurons_spare_a_factorization_for_each(random_problem, monkeypatch):
+    problem, _ = random_problem("parallel", 1)
+    monkeypatch.setattr(feasibility, "_neurons", None)
+    solution = solve(problem, "reference", max_iter=3, throw=False)
+    assert solution.certificate.ball > problem.epsilon
+    assert solution.status is Status.UNMET and solution.least_error is None
+
+
+@given(seed=seeds, size=st.floats(-1, 1))
+def test_those_steps_lead_nowhere_where_nothing_is(seed, size):
+    problem = noisy(seed, "relu").replace(penalty=1.0)
+    problem = problem.replace(epsilon=0.999 * least_error(problem))
+    U = 10**size * np.random.default_rng(seed + 1).standard_normal((problem.N, problem.M))
+    assert not feasibility._mended(problem, U, feasibility._squared_errors(problem, U), problem.epsilon)
+    assert feasibility._mended(problem, U, feasibility._squared_errors(problem, U), ball(problem, U) / 1.01)
+
+
 def test_no_neuron_is_looked_at_that_cannot_matter(random_problem, monkeypatch):
     problem, W = random_problem("parallel", 1)
+    monkeypatch.setattr(feasibility, "_mended", lambda *arguments: False)
     looked = []
     real = feasibility._neurons
     monkeypatch.setattr(feasibility, "_neurons", lambda *arguments: looked.append(arguments[2]) or real(*arguments))
