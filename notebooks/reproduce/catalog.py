@@ -13,7 +13,7 @@ from reproduce import (
     convergence,
     convnet,
     gains,
-    labelless,
+    lossless,
     robustness,
     schemes,
     size,
@@ -21,10 +21,9 @@ from reproduce import (
     trainings,
     worked,
 )
-from reproduce.claim import command
 from reproduce.figure import Figure
 
-FAMILIES = (spirals, gains, trainings, labelless, worked, schemes, robustness, convnet, size, convergence)
+FAMILIES = (spirals, gains, trainings, lossless, worked, schemes, robustness, convnet, size, convergence)
 FIGURES: dict[str, Figure] = {figure.name: figure for family in FAMILIES for figure in family.FIGURES}
 NET_TRIM = (*claims_spirals.CLAIMS, *claims_mnist.CLAIMS, *claims_images.CLAIMS, *claims_theory.CLAIMS)
 PAGE = ROOT / "REPRODUCTION.md"
@@ -40,7 +39,7 @@ def verdicts(notebook: str) -> str:
 def page() -> str:
     """Return the page."""
     missing = [figure for figure in FIGURES.values() if not figure.path().exists()]
-    rows = [[figure.source, f"`{command(figure)}`", str(figure.minutes)] for figure in missing]
+    rows = [[figure.source, f"`{figure.command}`", str(figure.minutes)] for figure in missing]
     return f"""# Reproduction
 
 Claims of the papers, and of their authors elsewhere, beside what was found here; `python notebooks/figures.py --claims`

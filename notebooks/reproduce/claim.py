@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.baselines._tables import numbers
 from reproduce.figure import RESULTS, Figure
 
 OPEN = "open"
@@ -49,6 +51,11 @@ class Claim:
     found: Callable[[], Found]
     where: str = ""
 
+    @classmethod
+    def of(cls, figure: Figure, source: str, claim: str, published: str, found: Callable[[], Found], where: str) -> Claim:
+        """Return the claim that a figure's rows decide."""
+        return cls(source, claim, published, figure.command, figure.minutes, (figure.path(),), found, where)
+
     def cells(self) -> list[str]:
         """Return the row of the table."""
         made = all(path.exists() for path in self.files)
@@ -66,22 +73,34 @@ class Claim:
         ]
 
 
+def points(rows: Iterable[Mapping[str, str]], field: str) -> float:
+    """Return the mean of a fraction in percent, without the last digits: means of the same sum are then the same."""
+    return round(statistics.fmean(numbers(rows, field, 100)), 6)
+
+
 def without_loss(lost: float) -> bool | None:
     """Judge a loss of accuracy in points: none is none; a tenth of a point is in part none."""
+    lost = round(lost, 6)
     return True if lost <= 0 else None if lost <= 0.1 else False
+
+
+def of_all(right: Iterable[bool]) -> bool | None:
+    """Return the verdict on something that is claimed of several: in part, if it is so of some; of none it is not so."""
+    seen = set(right)
+    return None if len(seen) == 2 else seen == {True}
+
+
+def worst(*verdicts: bool | None) -> bool | None:
+    """Return the verdict on several things that are claimed together; in part, if all are so in part at least."""
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def certified(rows: Iterable[Mapping[str, str]]) -> bool | None:
+    """Judge trims by their certificates, in part at best where one is missing: a layer without one was kept as it was."""
+    return True if all(row["solved"] in ("True", "") for row in rows) else None
 
 
 def read(name: str) -> list[dict[str, str]]:
     """Return the rows of a study."""
     with (RESULTS / name).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def of_figure(figure: Figure) -> tuple[Path, ...]:
-    """Return the file of a figure's rows."""
-    return (figure.path(),)
-
-
-def command(figure: Figure) -> str:
-    """Return the command that makes a figure's rows."""
-    return f"python notebooks/figures.py {figure.name}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.baselines import lottery
 from benchmarks.baselines._tables import grouped, mean, numbers, percent
-from reproduce.claim import Claim, Found, read, without_loss
+from reproduce.claim import Claim, Found, of_all, read, without_loss
 from reproduce.figure import RESULTS
 
 
@@ -24,7 +24,7 @@ def tickets(number: str) -> Found:
     text = f"stops at {stops[0]} against {stops[1]}, ends at {ends[0]} % against {ends[1]} %"
     ahead = [a < b for a, b in zip(ticket["early_stop"], again["early_stop"], strict=True)]
     ahead += [a > b for a, b in zip(ticket["accuracy"], again["accuracy"], strict=True)]
-    return Found(text, all(ahead) or (None if any(ahead) else False))
+    return Found(text, of_all(ahead))
 
 
 FIELDS = (("early_stop", 1, 0), ("accuracy", 100, 2))
@@ -41,7 +41,7 @@ def growing() -> Found:
     text = f"{faster[0]:.2f} and {faster[1]:.2f} times faster (the control has not always stopped when training ends, at "
     text += f"6,000); {better[0]:.2f} and {better[1]:.2f} points"
     grown = [faster[1] > faster[0], better[1] > better[0]]
-    return Found(text, all(grown) or (None if any(grown) else False))
+    return Found(text, of_all(grown))
 
 
 def deep_compression() -> Found:
@@ -125,7 +125,7 @@ def targeted() -> Found:
         for level, name in [(level, name) for level in ("0.9", "0.95") for name in ("none", "dropout 0.25", "dropout 0.5")]:
             both = [numbers(of[by, each, level], "accuracy") for each in (f"{by}, ramping 0.99 of 0.95", name)]
             better += [a > b for a, b in zip(*both, strict=True)]
-    return Found("at 95 %: " + "; ".join(shown), all(better) or (None if any(better) else False))
+    return Found("at 95 %: " + "; ".join(shown), of_all(better))
 
 
 def factors() -> Found:

@@ -117,12 +117,12 @@ def tuned(
     batch_size: int = 100,
     learning_rate: float = 0.01,
 ) -> list[nn.Module]:
-    """Return a pruned network after some steps of fine-tuning."""
-    found: list[nn.Module] = []
+    """Return a pruned network after some steps of fine-tuning, in the order in which they are asked for."""
+    found: dict[int, nn.Module] = {}
 
     def look(step: int, moving: nn.Module) -> None:
         if step in when:
-            found.append(copy.deepcopy(moving).eval())
+            found[step] = copy.deepcopy(moving).eval()
 
     start = copy.deepcopy(model)
     for module in start.modules():
@@ -131,7 +131,7 @@ def tuned(
     steps = {"steps": max(when), "schedule": slower(max(when)), "learning_rate": learning_rate, "momentum": 0.0}
     how = {"batch_size": batch_size, "masks": masks, "after_step": look, "seed": seed}
     train(start, data.x_train, data.y_train, label="fine-tuning", **steps, **how)
-    return found
+    return [found[step] for step in when]
 
 
 def present(model: nn.Module) -> float:

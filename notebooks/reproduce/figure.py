@@ -63,6 +63,11 @@ class Figure:
     minutes: int = 1
     jobs: int = 2
 
+    @property
+    def command(self) -> str:
+        """What makes the rows."""
+        return f"python notebooks/figures.py {self.name}"
+
     def frozen(self, *, quick: bool = False, **given: Any) -> dict[str, Any]:
         """Return the settings, with those of a quick look and others that are given in their place.
 
@@ -91,7 +96,7 @@ class Figure:
         """
         path = self.path(settings, folder)
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist: run python notebooks/figures.py {self.name}")
+            raise FileNotFoundError(f"{path} does not exist: run {self.command}")
         return rows.read(path)
 
     def make(

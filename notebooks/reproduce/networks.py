@@ -29,6 +29,22 @@ from reproduce.figure import Settings
 VALIDATION = 5000  # the first images, which the scripts set aside
 SIZES = (784, 300, 1000, 100, 10)
 DECAY, EVERY = 0.98, 500
+TRAININGS = {
+    name: {"steps": 8001, "batch_size": 100, "learning_rate": 1e-3, "decay": DECAY, "dropout": dropout, "l1": l1, "l2": l2}
+    for name, dropout, l1, l2 in (
+        (
+            "dropout and l2",
+            0.5,
+            0.0,
+            0.004,
+        ),  # of the scripts' six trainings of the fully connected network they tell this one
+        ("plain", 0.0, 0.0, 0.0),
+        ("l1", 0.0, 1e-4, 0.0),
+        ("l2", 0.0, 0.0, 0.004),
+        ("dropout", 0.5, 0.0, 0.0),
+        ("dropout and l1", 0.5, 1e-4, 0.0),
+    )
+}
 
 
 def fully_connected(dropout: float, seed: int) -> nn.Sequential:

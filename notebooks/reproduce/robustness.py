@@ -23,10 +23,10 @@ from nettrim.evaluate import logits
 from nettrim.masks import weights
 from reproduce.compare import pruned, tuned
 from reproduce.figure import Case, Figure, Settings
-from reproduce.networks import DECAY, data_of, trained
+from reproduce.networks import DECAY, TRAININGS, data_of, trained
 
 TRAINED = {
-    "fc": {"steps": 8001, "batch_size": 100, "learning_rate": 1e-3, "decay": DECAY, "dropout": 0.5, "l1": 0.0, "l2": 0.004},
+    "fc": TRAININGS["dropout and l2"],
     "lenet": {
         "steps": 2001,
         "batch_size": 200,
@@ -138,12 +138,12 @@ PIXELS = Figure(
     source="SIAM J. Math. Data Sci. 2020, the manual of its code: pixels that the first layer looks at",
     settings={
         "data": "mnist",
-        "networks": {"dropout and l2": TRAINED["fc"], "plain": TRAINED["fc"] | {"dropout": 0.0, "l2": 0.0}},
+        "networks": {name: TRAININGS[name] for name in ("dropout and l2", "plain")},
         "gains": [0.04, 0.1],
         "samples": 5000,
         "seed": 0,
     },
-    quick={"data": "mnist5k", "networks": {"plain": TRAINED["fc"] | {"steps": 100}}, "gains": [0.3], "samples": 200},
+    quick={"data": "mnist5k", "networks": {"plain": TRAININGS["plain"] | {"steps": 100}}, "gains": [0.3], "samples": 200},
     cases=trainings,
     measured=pixel_rows,
     minutes=5,
