@@ -124,8 +124,13 @@ def test_validation_images_are_none_that_a_network_is_trained_on():
 
 
 def test_the_worked_example_in_small(folder, tmp_path):
-    (large, last), settings = small(worked.EXAMPLE, folder, tmp_path, samples=30, steps=4, tuned=2)
+    (large, last, *stopped), settings = small(worked.EXAMPLE, folder, tmp_path, samples=30, steps=4, tuned=2)
     assert [large["weights"], last["weights"]] == ["1605632", "5120"]
+    assert [row["weights"] for row in stopped] == ["1605632", "5120"]
+    assert {row["way"] for row in stopped} == {worked.STOPPED}
+    assert {(row["status"], row["iterations"]) for row in stopped} == {("UNMET", "20")}  # not kept as they were
+    assert all(0 < int(row["kept"]) < int(row["weights"]) for row in stopped)
+    assert stopped[0]["accuracy"] == large["accuracy"] and stopped[0]["discrepancy"] != large["discrepancy"]
     for row in (large, last):
         reached, violation = right(row, "reached", "violation")
         assert row["status"] == "SOLVED" and violation <= settings["tol"]

@@ -38,10 +38,20 @@ class Pair(NamedTuple):
 def pruned(model: nn.Module, data: Data, gain: float, samples: int, seed: int, **how: Any) -> Pair:
     """Return the network pruned in both ways, on training images."""
     result = trim(model, data.x_train, gain, n_samples=samples, seed=seed, **how)
-    masks = {name: weight.detach() != 0 for name, weight in weights(result.model).items()}
-    rival, held = copy.deepcopy(model), largest(model, counts_of(result))
+    masks = present(result.model)
+    return Pair(result, masks, *rival_of(model, masks))
+
+
+def rival_of(model: nn.Module, masks: Masks) -> tuple[nn.Module, Masks]:
+    """Return the network with the largest weights of each layer, as many as others keep, and their masks."""
+    rival, held = copy.deepcopy(model), largest(model, counts_of(masks))
     impose(rival, held)
-    return Pair(result, masks, rival, held)
+    return rival, held
+
+
+def present(model: nn.Module) -> Masks:
+    """Return which weights are not 0."""
+    return {name: weight.detach() != 0 for name, weight in weights(model).items()}
 
 
 def both_ways(
@@ -134,7 +144,7 @@ def tuned(
     return [found[step] for step in when]
 
 
-def present(model: nn.Module) -> float:
+def counted(model: nn.Module) -> float:
     """Return the part of the weights that the scripts count, over 1e-6 in magnitude."""
     every = [weight.detach().abs() > COUNTED for weight in weights(model).values()]
     return sum(int(over.sum()) for over in every) / sum(over.numel() for over in every)

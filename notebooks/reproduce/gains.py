@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reproduce.compare import WHOLE, both_ways, compared, left, present
+from reproduce.compare import WHOLE, both_ways, compared, counted, left
 from reproduce.figure import Case, Figure, Settings
 from reproduce.networks import TRAININGS, data_of, trained
 
@@ -38,7 +38,7 @@ def gain_rows(settings: Settings, case: Case, networks: Path | None) -> list[Row
     result, ways = both_ways(model, data, case["gain"], settings["samples"], seed)
     until = None if seed == settings["seeds"][0] else settings["tuned"][0]
     when = {str(steps): steps for steps in settings["tuned"]}
-    return [{"before": present(model), **left(model, result, data), **compared(ways, data, when, seed, until=until)}]
+    return [{"before": counted(model), **left(model, result, data), **compared(ways, data, when, seed, until=until)}]
 
 
 GAINED = Figure(

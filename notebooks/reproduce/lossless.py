@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reproduce.compare import WHOLE, both_ways, compared, left, present
+from reproduce.compare import WHOLE, both_ways, compared, counted, left
 from reproduce.figure import Case, Figure, Settings
 from reproduce.networks import TRAININGS, data_of, trained, validation_of
 
@@ -41,7 +41,7 @@ def lossless_rows(settings: Settings, case: Case, networks: Path | None) -> list
     model = trained("fc", settings["training"], data, seed, networks)
     result, pruned = both_ways(model, data, case["epsilon"], settings["samples"], seed, **how)
     scores = compared(pruned, data, {"tuned": settings["tuned"]}, seed, validation=validation_of(settings))
-    return [{"before": present(model), **left(model, result, data), **scores}]
+    return [{"before": counted(model), **left(model, result, data), **scores}]
 
 
 LOSSLESS = Figure(

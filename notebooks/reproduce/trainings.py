@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reproduce.compare import WHOLE, both_ways, compared, left, present
+from reproduce.compare import WHOLE, both_ways, compared, counted, left
 from reproduce.figure import Case, Figure, Settings
 from reproduce.networks import TRAININGS, data_of, trained
 
@@ -33,7 +33,7 @@ def training_rows(settings: Settings, case: Case, networks: Path | None) -> list
     model = trained("fc", settings["trainings"][case["training"]], data, seed, networks)
     result, ways = both_ways(model, data, case["gain"], settings["samples"], seed)
     scores = compared(ways, data, {"tuned": settings["tuned"]}, seed)
-    return [{"before": present(model), **left(model, result, data), **scores}]
+    return [{"before": counted(model), **left(model, result, data), **scores}]
 
 
 TRAINED = Figure(
