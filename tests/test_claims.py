@@ -1,7 +1,7 @@
 """Verdicts on the page of claims follow from rows by the conditions that are said there."""
 
 import pytest
-from reproduce import catalog, claims_images, claims_spirals, claims_theory
+from reproduce import catalog, claims_images, claims_spirals, claims_theory, worked
 from reproduce.claim import Claim, Found, certified, of_all, points, without_loss, worst
 from reproduce.figure import RESULTS
 
@@ -127,6 +127,8 @@ def test_schemes_are_compared_at_a_discrepancy_that_both_have(monkeypatch):
         ({}, True),
         ({"kept": "90"}, None),
         ({"kept": "300"}, False),
+        ({"kept": "68.4"}, True),  # 6.8 %
+        ({"reached": "0.2"}, True),
         ({"nettrim_validation": "0.98"}, None),
         ({"nettrim_tuned": "0.9871"}, True),  # a loss of 0.29 as published, and in floats more
         ({"nettrim_tuned": "0.985"}, None),
@@ -140,10 +142,21 @@ def test_the_worked_example_is_judged_by_every_network_s_weights_loss_and_certif
     row |= {"accuracy": "0.99", "nettrim_validation": "0.985", "nettrim_tuned": "0.99"}
     example = type(claims_images.worked.EXAMPLE)
     monkeypatch.setitem(claims_images.worked.EXAMPLE.settings, "samples", samples)
-    monkeypatch.setattr(example, "read", lambda self: [row, row | {"seed": "1"} | changed])
-    found = claims_images.example()
+    rows = [row | {"way": worked.CERTIFIED}, row | {"way": worked.CERTIFIED, "seed": "1"} | changed]
+    rows += [row | {"way": worked.STOPPED, "kept": "900"}]
+    monkeypatch.setattr(example, "read", lambda self: rows)
+    found = claims_images.example(worked.CERTIFIED)
     assert found.same is (None if same and samples < 55_000 else same)  # fewer images ask for less
     assert ("not certified" in found.text) == ("status" in changed)
+
+
+@pytest.mark.parametrize(("changed", "same"), [({}, None), ({"reached": "0.18"}, False), ({"kept": "120"}, False)])
+def test_the_stopped_iteration_needs_no_certificate_but_the_published_error(monkeypatch, changed, same):
+    row = {"seed": "0", "layer": "8", "weights": "1000", "kept": "60", "status": "UNMET", "reached": "0.17"}
+    row |= {"accuracy": "0.99", "nettrim_validation": "0.985", "nettrim_tuned": "0.99", "way": worked.STOPPED}
+    monkeypatch.setattr(type(worked.EXAMPLE), "read", lambda self: [row | changed, row | {"way": worked.CERTIFIED}])
+    found = claims_images.example(worked.STOPPED)
+    assert found.same is same and found.text.endswith("not certified")
 
 
 @pytest.mark.parametrize(("larger", "same"), [(0, True), (40, None), (100, False)])

@@ -44,26 +44,29 @@ def convolutional(figure: Figure, wanted: float) -> Found:
     return Found("no gain is without loss", False)
 
 
-def example() -> Found:
+def example(way: str) -> Found:
     """Judge the manual's example: every network has no more weights, and loses no more by validation and at last by test.
 
+    A certificate is asked for too, or of the stopped iteration an error of the first layer that is no larger, to 0.01.
     Programs of fewer images ask for less: then it is in part at best. In part are a tenth of the weights and twice the loss.
     """
-    rows, published = worked.EXAMPLE.read(), (6.8, 98.48, 0.29)  # 99.21 - 98.92
+    published = (6.8, 98.48, 0.29)  # 99.21 - 98.92
     of: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        of[row["seed"]].append(row)
+    for row in worked.EXAMPLE.read():
+        if row["way"] == way:
+            of[row["seed"]].append(row)
     first = [each[0] for each in of.values()]
     left = [100 * sum(numbers(each, "kept")) / sum(numbers(each, "weights")) for each in of.values()]
     lost = [points([row], "accuracy") - points([row], "nettrim_tuned") for row in first]
     seen = [points([row], "nettrim_validation") for row in first]
-    certified = all(row["status"] == "SOLVED" for row in rows)
+    solved, reached = all(row["status"] == "SOLVED" for each in of.values() for row in each), max(numbers(first, "reached"))
     text = f"{mean(left, 1)} % left, " + " to ".join(percent(first, field) for field in FIELDS)
-    text += f"; first layer at {max(numbers(first, 'reached')):.3f}, {'' if certified else 'not '}certified"
+    text += f"; first layer at {reached:.3f}, {'' if solved else 'not '}certified"
     whole = worked.EXAMPLE.settings["samples"] >= 55_000
-    same = max(left) <= published[0] and min(seen) >= published[1] and round(max(lost), 6) <= published[2]
+    same = round(max(left), 1) <= published[0] and min(seen) >= published[1] and round(max(lost), 6) <= published[2]
     near = max(left) <= 10 and max(lost) <= 2 * published[2]
-    return Found(text, certified and (True if same and whole else None if same or near else False))
+    done = solved if way == worked.CERTIFIED else reached <= 0.161 + 0.01
+    return Found(text, done and (True if same and whole else None if same or near else False))
 
 
 FIELDS = ("accuracy", "nettrim_validation", "nettrim_tuned")
@@ -135,10 +138,19 @@ CLAIMS = (
     Claim.of(
         worked.EXAMPLE,
         f"{ARTICLE}, the manual of its code",
-        "a LeNet's two fully connected layers at a gain of 0.15: trained, trimmed (by validation images), and fine-tuned; "
+        "a LeNet's two fully connected layers at a gain of 0.15, by the published iteration stopped after 300: trained, "
+        "trimmed (by validation images), and fine-tuned; "
         f"here {worked.EXAMPLE.settings['samples']:,} images in the programs in place of 55,000",
         "6.8 % left, 99.21 % to 98.48 % to 98.92 %; first layer stopped at 0.161",
-        example,
+        partial(example, worked.STOPPED),
+        "05_mnist",
+    ),
+    Claim.of(
+        worked.EXAMPLE,
+        "ours",
+        "the same of the optimum of the same programs: all constraints of 0.15 kept, with certificates",
+        "",
+        partial(example, worked.CERTIFIED),
         "05_mnist",
     ),
     *(
