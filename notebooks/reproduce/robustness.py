@@ -105,7 +105,7 @@ NOISE = Figure(
     },
     cases=trims,
     measured=noise_rows,
-    minutes=40,
+    minutes=25,
 )
 
 

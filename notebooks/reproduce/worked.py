@@ -133,6 +133,6 @@ EXAMPLE = Figure(
     },
     cases=cases,
     measured=example_rows,
-    minutes=35,
+    minutes=30,
 )
 FIGURES = (EXAMPLE,)
