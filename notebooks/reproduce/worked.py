@@ -133,6 +133,6 @@ EXAMPLE = Figure(
     },
     cases=cases,
     measured=example_rows,
-    minutes=30,
+    minutes=40,
 )
 FIGURES = (EXAMPLE,)
