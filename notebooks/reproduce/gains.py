@@ -62,6 +62,6 @@ GAINED = Figure(
     },
     cases=cases,
     measured=gain_rows,
-    minutes=60,
+    minutes=45,
 )
 FIGURES = (GAINED,)
