@@ -86,16 +86,21 @@ def _mended(problem: LayerProblem, W: Array, known: Array, reach: float) -> bool
     """
     if problem.activation != "relu" or not (problem.penalty < np.inf).all() or not np.isfinite(known).all():
         return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _within(problem, W.astype(np.float64), float(known.sum()), reach)
+
+
+def _within(problem: LayerProblem, U: Array, error: float, reach: float) -> bool:
+    """Take the steps of ``_mended`` from U, whose squared error is given."""
     G = sum(problem.X[:, part].astype(np.float64) @ problem.X[:, part].T for part in blocks(problem.P, CHUNK))
     inverse = np.linalg.inv(G + np.eye(problem.N) * (1e-10 * np.trace(G) + np.finfo(np.float64).tiny))
-    U, error = W.astype(np.float64), float(known.sum())
     for left in range(STEPS, 0, -1):
         U += inverse @ _pull(problem, U)
         before, error = error, float(_squared_errors(problem, U).sum())
         if error <= reach**2:
             return True
-        if error - reach**2 > left * (before - error):
-            return False  # steps get shorter
+        if not error - reach**2 <= left * (before - error):
+            return False  # steps get shorter; or units are such that nothing finite came of them
     return False
 
 

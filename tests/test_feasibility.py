@@ -155,6 +155,14 @@ def test_those_steps_lead_nowhere_where_nothing_is(seed, size):
     assert feasibility._mended(problem, U, feasibility._squared_errors(problem, U), ball(problem, U) / 1.01)
 
 
+@pytest.mark.parametrize("unit", [1e-160, 1e160])
+def test_units_whose_squares_are_not_finite_end_the_steps_without_a_warning(unit):
+    problem = noisy(1, "relu").replace(penalty=1.0)
+    problem = problem.replace(X=problem.X * unit, epsilon=0.5 * least_error(problem))
+    U = np.random.default_rng(0).standard_normal((problem.N, problem.M)) / unit
+    assert not feasibility._mended(problem, U, feasibility._squared_errors(problem, U), problem.epsilon)
+
+
 def test_no_neuron_is_looked_at_that_cannot_matter(random_problem, monkeypatch):
     problem, W = random_problem("parallel", 1)
     monkeypatch.setattr(feasibility, "_mended", lambda *arguments: False)

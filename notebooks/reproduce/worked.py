@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from nettrim import layer_problems
+from nettrim import layer_problems, trim
 from nettrim.data import Data
 from nettrim.evaluate import accuracy
-from reproduce.compare import discrepancy, present, pruned, rival_of, score, tuned
+from reproduce.compare import discrepancy, present, rival_of, score, tuned
 from reproduce.figure import Case, Figure, Settings
 from reproduce.networks import DECAY, data_of, trained, validation_of
 from solvers import solve
@@ -43,8 +43,8 @@ def cases(settings: Settings) -> Iterator[Case]:
 
 def certified(model: nn.Module, data: Data, settings: Settings, seed: int) -> tuple[nn.Module, list[Row]]:
     """Return the network that ``trim`` gives, and a row a layer."""
-    how = {"targets": ["Linear"], "tol": settings["tol"]}
-    result = pruned(model, data, settings["gain"], settings["samples"], seed, **how).result
+    how = {"n_samples": settings["samples"], "seed": seed, "targets": ["Linear"], "tol": settings["tol"]}
+    result = trim(model, data.x_train, settings["gain"], **how)
     return result.model, [
         {
             "layer": layer.name,
