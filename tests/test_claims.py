@@ -217,6 +217,16 @@ def test_pixels_are_judged_where_they_are_never_active(monkeypatch, nettrim, mag
     assert found.same is same and found.text.startswith("1 pixels") and f"magnitude pruning {magnitude[1]}" in found.text
 
 
+def sized(epsilon, size, accuracy):
+    names = ("trained", "Net-Trim", "magnitude")
+    scores = dict.fromkeys((*names, *(f"{name}, fine-tuned" for name in names)), "0.9")
+    files = {"dense": "100000000", "zipped": f"{size}000000", "sparse": "99000000"}
+    return [
+        {"epsilon": epsilon, "model": name, **files, "accuracy": score, "solved": "True"}
+        for name, score in (scores | {"Net-Trim, fine-tuned": accuracy}).items()
+    ]
+
+
 @pytest.mark.parametrize(
     ("size", "accuracy", "same"),
     [
@@ -229,21 +239,20 @@ def test_pixels_are_judged_where_they_are_never_active(monkeypatch, nettrim, mag
     ],
 )
 def test_megabytes_count_only_without_loss(monkeypatch, size, accuracy, same):
-    rows = [
-        {
-            "model": name,
-            "dense": "100000000",
-            "zipped": f"{size}000000",
-            "sparse": "99000000",
-            "accuracy": score,
-            "solved": "True",
-        }
-        for name, score in (
-            *(("trained", "0.9"), ("Net-Trim", "0.9"), ("magnitude", "0.9"), ("trained, fine-tuned", "0.9")),
-            *(("Net-Trim, fine-tuned", accuracy), ("magnitude, fine-tuned", "0.9")),
-        )
-    ]
+    rows = sized("0.05", size, accuracy)
     monkeypatch.setattr(type(claims_images.size.SIZE), "read", lambda self: rows)
     assert claims_images.megabytes().same is same
     rows[4]["solved"] = "False"
     assert claims_images.megabytes().same is (None if same else same)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "judged"),
+    [("543", "0.01"), ("643", "0.02"), ("664", "0.1"), ("987", "0.1")],
+)
+def test_megabytes_are_judged_at_the_smallest_radius_that_is_small_enough(monkeypatch, sizes, judged):
+    radii = ("0.01", "0.02", "0.1")
+    rows = [row for radius, each in zip(radii, sizes, strict=True) for row in sized(radius, each, f"0.9{radius[-1]}")]
+    monkeypatch.setattr(type(claims_images.size.SIZE), "read", lambda self: rows)
+    found = claims_images.megabytes()
+    assert found.text.startswith(f"radius {judged}: ") and f"9{judged[-1]}.00 % after one" in found.text

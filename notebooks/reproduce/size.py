@@ -109,7 +109,7 @@ SIZE = Figure(
         "epochs": 4,
         "batch_size": 200,
         "learning_rate": 1e-3,
-        "epsilon": [0.05],
+        "epsilon": [0.01, 0.02, 0.05],
         "samples": 5000,
         "tuned": {"epochs": 1, "learning_rate": 2e-4},
         "seed": 0,
