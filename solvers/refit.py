@@ -30,7 +30,8 @@ def refit(problem: LayerProblem, W: Any, *, tol: float = 1e-6, max_iter: int = 5
     root (Proposition 1). In a linear layer a neuron is one least-squares problem. A neuron keeps the weights it has unless
     F falls and its response error does not rise, new weights taken in the dtype of W.
 
-    Memory: the inputs of one support in float64, and what it selects of their samples, for one neuron at a time.
+    Inputs that are 0 on all samples keep the weights they have. Memory: the other inputs of one support in float64, and what
+    it selects of their samples, for one neuron at a time.
 
     Parameters
     ----------
@@ -64,8 +65,9 @@ def refit(problem: LayerProblem, W: Any, *, tol: float = 1e-6, max_iter: int = 5
         raise ProblemError(f"W must be (N, M) = {(problem.N, problem.M)}; got {W.shape}")
     found: Array = W.copy()
     linear = problem.activation == "linear"
+    seen = problem.X.any(axis=1)  # after a trimmed layer most inputs may be dead: their weights have no part in F
     for j in range(problem.M):
-        rows = np.flatnonzero(W[:, j])
+        rows = np.flatnonzero((W[:, j] != 0) & seen)
         A, on = problem.X[rows].astype(np.float64), problem.active[j]  # (support, P), (P,)
         y = problem.Y[j].astype(np.float64)
         target = np.where(on, y, problem.V[j])
@@ -93,10 +95,12 @@ def _residual(z: Array, target: Array, on: Mask) -> Array:
 
 def _newton(A: Array, target: Array, on: Mask, w: Array, tol: float, max_iter: int) -> Array:
     """Minimize ``||residual(A'w)||^2`` from w, for A (n, P): active samples always count, inactive ones while violated."""
-    B = A[:, on]
-    held = B @ B.T
     r = _residual(w @ A, target, on)
     squares = _squares(r)
+    if squares == 0:  # as of a neuron that is never on and was not turned on
+        return w
+    B = A[:, on]
+    held = B @ B.T
     goal = tol * np.sqrt(np.einsum("ip,ip->i", A, A) * squares)
     for _ in range(max_iter):
         gradient = A @ r

@@ -109,6 +109,18 @@ def test_inputs_that_say_the_same_or_nothing(random_layer):
     assert np.array_equal(found[2], 0.5 * W[2])
 
 
+@given(seeds)
+def test_dead_inputs_keep_their_weights_and_change_no_other(random_problem, kind, seed):
+    problem, W = random_problem(kind, seed)
+    W, dead = thinned(W, seed), np.array([1, 4, 6])
+    X = problem.X.copy()
+    X[dead], X[2, 1:] = 0, 0  # and one that only the first sample sees
+    found, alive = refit(problem.replace(X=X), W), np.delete(np.arange(problem.N), dead)
+    smaller = LayerProblem(X[alive], problem.Y, 0.1, V=problem.V, active=problem.active, activation=problem.activation)
+    assert np.array_equal(found[dead], W[dead])
+    assert found[alive] == pytest.approx(refit(smaller, W[alive]), rel=1e-8, abs=1e-10)  # rounding times condition numbers
+
+
 def test_more_weights_than_samples(random_layer):
     X, W = random_layer(9, 30, 3, 12)
     problem = LayerProblem.linear(X, W, 0.1)
