@@ -80,7 +80,7 @@ def read_off(layer: int) -> str:
 
 
 def totals_read_off() -> str:
-    """Return what the readings of the layers come to, weighed by their sizes; of layer 1 both schemes leave 91 to 97 %."""
+    """Return what the readings of layers 2 and 3 come to, weighed by their sizes; of layer 1 there are none."""
     fewer = [
         n * n * (second[0] - second[1]) + 2 * n * (third[0] - third[1]) < 0
         for n in spirals.READ_OFF[2]

@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
 
 # Okabe and Ito's colors, dark and light in turn, so that neighbors differ in gray too; each has its own mark and line.
 COLORS = ("#000000", "#E69F00", "#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
@@ -62,9 +66,21 @@ def curve(ax: Axes, points: Iterable[tuple[float, float]], number: int, label: s
     ax.errorbar(places, means, errors, label=label, capsize=2, **looks(number) | how)
 
 
-def logarithmic(ax: Axes, ticks: Iterable[float], labels: Iterable[str] | None = None) -> None:
-    """Give the horizontal axis a logarithmic scale that is labeled at these places only."""
-    places = list(ticks)
-    ax.set_xscale("log")
-    ax.set_xticks(places, labels=[f"{tick:g}" for tick in places] if labels is None else list(labels))
-    ax.xaxis.set_minor_formatter(NullFormatter())
+def logarithmic(ax: Axes, ticks: Iterable[float], labels: Iterable[str] | None = None, *, axis: str = "x") -> None:
+    """Give an axis a logarithmic scale that is labeled at these places only."""
+    places, of = list(ticks), {"x": ax.xaxis, "y": ax.yaxis}[axis]
+    ax.set(**{f"{axis}scale": "log"})
+    of.set_ticks(places, labels=[f"{tick:g}" for tick in places] if labels is None else list(labels))
+    of.set_minor_formatter(NullFormatter())
+
+
+def pixels(ax: Axes, kept: NDArray[Any], never: NDArray[np.bool_], most: float) -> AxesImage:
+    """Draw how many weights each pixel keeps, white where none; hatched are those of pixels that are never active."""
+    image = ax.imshow(np.where(kept > 0, kept, np.nan), cmap="viridis", vmin=0, vmax=most, interpolation="nearest")
+    for y, x in np.argwhere(never & (kept > 0)):
+        square = {"facecolor": "white", "edgecolor": "black", "hatch": "xxxxx", "linewidth": 0.4}
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **square))
+    ax.set(xticks=[], yticks=[])
+    ax.set_frame_on(False)
+    ax.grid(False)
+    return image

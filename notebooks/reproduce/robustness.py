@@ -4,10 +4,10 @@ Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the scripts and the man
 Gaussian noise of a norm relative to the image's, in ten draws. The first layer of the fully connected network is shown by
 how many weights each pixel keeps: Net-Trim drops those of pixels that are never active, which have no part in any response.
 
-Departures: one training of six, three networks of it, for the pixels one, programs of 5,000 samples, levels of noise in
-steps of 0.2 in place of 0.1, and of the LeNet, that of ``reproduce.worked``, 2,000 of the 10,000 test images; 5,000 steps
-of fine-tuning, 1,000 of the LeNet. Fine-tuned networks stand beside a trained one that was not. Of the pixels magnitude
-pruning is not fine-tuned.
+Departures: of six trainings one, three networks of it, for the pixels two, a network of each, programs of 5,000 samples,
+levels of noise in steps of 0.2 in place of 0.1, and of the LeNet, that of ``reproduce.worked``, 2,000 of the 10,000 test
+images; 5,000 steps of fine-tuning, 1,000 of the LeNet. Fine-tuned networks stand beside a trained one that was not. Of the
+pixels magnitude pruning is not fine-tuned.
 """
 
 from __future__ import annotations

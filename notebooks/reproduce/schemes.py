@@ -7,8 +7,8 @@ layers are trimmed.
 
 Departures, for two cores: penalties of weights and not of biases, 3 of the 15 trainings, 5,000 samples in the programs. Of
 the LeNet, which is that of ``reproduce.worked``, one training, one network and fewer gains, but in the cascade 0.1 too, so
-that both schemes come to the same discrepancies. Of the cascade ceilings below 0 are raised to 0, as with the published ones
-no layer of a thousand neurons was done in five minutes; spirals have both.
+that both schemes come to the same discrepancies. For speed, ceilings of the cascade below 0 are raised to 0; spirals have
+both.
 """
 
 from __future__ import annotations

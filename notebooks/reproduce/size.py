@@ -3,9 +3,9 @@
 Of Net-Trim the authors' group says that it takes models from 100 MB to 5 MB without loss of accuracy, with no settings. Here
 784-3000-5000-1500-10, 24.9 million float32 weights, is trained on MNIST with an l1 penalty, trimmed as published, every
 layer apart, on unlabelled images, and fine-tuned once by Adam; so are, beside it, the trained network and magnitude pruning
-to its counts. A cascade was given up after ten minutes: it first refits each of 5,000 neurons on 3,000 inputs.
-Bytes are those of files: the dense one in safetensors, the same zipped, and SciPy's compressed sparse rows of every weight,
-with indices and float32 values, in one npz.
+to its counts. A cascade, which first refits each of 5,000 neurons, is left out. Bytes are those of files: the dense one in
+safetensors, the same zipped, and SciPy's compressed sparse rows of every weight, with indices and float32 values, in one
+compressed npz.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ softmax, ``||Z - Z_hat||_F / ||Z||_F``.
 
 The cascade has the ceilings of the paper, ``V = W'X_hat``; the sweep shows beside it the looser ones that ``trim`` has by
 default, which raise those below 0 to 0. Of run 2 the paper tells neither epsilon nor kappa: epsilon is such that the
-discrepancy is about the published one. Of the sweep and the tables it tells no radii. Programs are solved to a certificate
-of 1e-3, and biases have the price of weights.
+discrepancy is about the published one. Of the sweep and the tables it tells no radii; kappa is 1 in both. Programs are
+solved to a certificate of 1e-3, and biases have the price of weights.
 """
 
 from __future__ import annotations

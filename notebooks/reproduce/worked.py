@@ -1,13 +1,13 @@
 """The worked example of the authors' manual: the two fully connected layers of a LeNet, trimmed at a gain of 0.15.
 
 Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the manual of its code: 2,001 steps of Adam in batches of 200,
-dropout of 0.25 before both layers, no penalty; all 55,000 images in the programs; then 2,001 plain gradient steps in batches
-of 200. The manual prints 108,967 and 493 of 1,605,621 and 5,120 weights left, 6.8 %, and accuracies of 99.21 % before,
-98.48 % after, which is of its 5,000 validation images, and 98.92 % after the fine-tuning; its first layer stops at an error
-of 0.161, after 300 iterations. Here the same programs are solved in two ways: to their certificates, and by the published
-iteration stopped after as many.
+dropout of 0.25 before both layers, no penalty; all 55,000 images in the programs; then 2,001 plain gradient steps in
+batches of 200. The manual prints 108,967 and 493 of 1,605,621 and 5,120 weights left, 6.8 %, and accuracies of 99.21 %
+before, 98.48 % after, which is of its 5,000 validation images, and 98.92 % after the fine-tuning; its first layer stops at
+an error of 0.161, after 300 iterations. Here the programs are solved in two ways: to their certificates, and by the
+published iteration stopped after as many.
 
-Departure, for two cores: programs of 10,000 images; of all the first layer had no certificate after 19 minutes.
+Departure, for two cores: programs of 10,000 images.
 """
 
 from __future__ import annotations
