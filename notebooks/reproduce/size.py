@@ -117,6 +117,6 @@ SIZE = Figure(
     quick={"data": "mnist5k", "sizes": [784, 60, 80, 10], "epochs": 2, "epsilon": [0.2], "samples": 200},
     cases=radii,
     measured=size_rows,
-    minutes=30,
+    minutes=55,
 )
 FIGURES = (SIZE,)
