@@ -36,7 +36,8 @@ def main(given: Sequence[str] | None = None) -> None:
         return
     if not args.names:
         for figure in FIGURES.values():
-            print(f"{figure.name:20s} {figure.minutes:3d} minutes  {figure.source}")
+            unit = "minute " if figure.minutes == 1 else "minutes"
+            print(f"{figure.name:20s} {figure.minutes:3d} {unit}  {figure.source}")
         return
     for name in args.names:
         figure = FIGURES[name]

@@ -107,7 +107,7 @@ NOISE = Figure(
     },
     cases=trims,
     measured=noise_rows,
-    minutes=25,
+    minutes=40,
 )
 
 
