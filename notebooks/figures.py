@@ -1,7 +1,8 @@
 """Rows of the papers' figures and tables: ``python notebooks/figures.py NAME``, or without a name a list of them.
 
-A run goes on from the rows that are there. ``--quick`` makes small ones, in another file; ``--set KEY=VALUE`` changes a
-setting, which makes another file too. The committed rows are in ``notebooks/results``; the notebooks draw them.
+A run goes on from the rows that are there. ``--quick`` makes small ones, in another file; ``--data NAME`` takes other data
+and ``--set KEY=VALUE`` changes a setting, which makes another file too. The committed rows are in ``notebooks/results``; the
+notebooks draw them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 from reproduce.catalog import FIGURES, PAGE, page
 from reproduce.figure import RESULTS
 
+from nettrim.errors import DataError
+
 NETWORKS = Path(__file__).parent / "networks"
 
 
@@ -23,6 +26,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FIGURES)}")
     parser.add_argument("--claims", action="store_true", help="write REPRODUCTION.md from the committed rows, and no rows")
     parser.add_argument("--quick", action="store_true", help="small rows, in seconds")
+    parser.add_argument("--data", help="other data, such as mnist5k, which come with the package")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=JSON", help="another setting")
     parser.add_argument("--jobs", type=int, help="processes; by default two, and one for rows with seconds")
     parser.add_argument("--networks", type=Path, default=NETWORKS, help="folder to keep trained networks in")
@@ -42,10 +46,14 @@ def main(given: Sequence[str] | None = None) -> None:
     for name in args.names:
         figure = FIGURES[name]
         try:
-            settings = figure.frozen(quick=args.quick, **dict(map(setting, args.settings)))
+            data = {} if args.data is None else {"data": args.data}
+            settings = figure.frozen(quick=args.quick, **data | dict(map(setting, args.settings)))
         except ValueError as error:
             parser.error(str(error))
-        print(figure.make(settings, folder=args.out, networks=args.networks, n_jobs=args.jobs or figure.jobs))
+        try:
+            print(figure.make(settings, folder=args.out, networks=args.networks, n_jobs=args.jobs or figure.jobs))
+        except DataError as error:
+            parser.error(str(error))
 
 
 def setting(text: str) -> tuple[str, object]:

@@ -89,6 +89,7 @@ def test_the_command_lists_figures_and_refuses_what_is_none(tmp_path, capsys):
         (["spirals_runs", "--set", "seed=1"], "spirals_runs has no setting 'seed'"),
         (["spirals_runs", "--set", "seeds"], "--set takes KEY=JSON, such as seeds=[0,1]; got 'seeds'"),
         (["spirals_runs", "--set", "seeds=[0"], "--set seeds= takes JSON"),
+        (["mnist_gains", "--data", "magic", "--jobs", "1"], "no data set is called 'magic'; there are mnist5k, "),
     ):
         with pytest.raises(SystemExit):
             main([*asked, "--out", str(tmp_path)])
@@ -103,6 +104,15 @@ def test_the_command_makes_a_figure_by_its_own_processes_and_keeps_networks(tmp_
     main(["convergence", "--jobs", "3", "--networks", str(tmp_path)])
     assert [how["n_jobs"] for how in asked] == [2, 1, 3]  # seconds are measured by one
     assert [how["networks"] for how in asked] == [figures.NETWORKS, figures.NETWORKS, tmp_path]
+
+
+def test_the_command_takes_other_data(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Figure, "make", lambda self, settings, **how: asked.append((self.name, settings)))
+    main(["mnist_gains", "size", "--data", "mnist5k"])
+    for name, settings in asked:
+        assert settings == FIGURES[name].settings | {"data": "mnist5k"} != FIGURES[name].settings
+    assert [name for name, _ in asked] == ["mnist_gains", "size"]
 
 
 @pytest.mark.parametrize("name", FIGURES)
