@@ -168,5 +168,5 @@ def test_the_same_call_runs_on_the_cluster_of_the_caller():
         parallel_config(backend="dask"),
     ):
         found = trim(small(), x, 0.2)
-        assert client.scheduler_info()["workers"]
+        assert len(client.nthreads()) == 2  # asked of the scheduler: what the client remembers may lag behind
     assert weights(found) == weights(trim(small(), x, 0.2))
