@@ -42,12 +42,13 @@ def page() -> str:
     rows = [[figure.source, f"`{figure.command}`", str(figure.minutes)] for figure in missing]
     return f"""# Reproduction
 
-Claims of the papers, and of their authors elsewhere, beside what was found here; `python notebooks/figures.py --claims`
-computes this page from the committed rows, and a test holds it to them. A verdict follows from the condition beside its
-claim in `notebooks/reproduce/claims_*.py`, where it also says what is "in part"; a claim that no accuracy is lost asks
-for no loss on the mean of the networks, and in part is a tenth of a point. In parentheses are standard errors, in brackets the
-least and the largest, of constants the limits of 95 %. An open claim has no rows yet. Minutes are of two cores, of the
-other systems but Han's of one. HPTD is magnitude pruning that keeps as many weights in each layer.
+Claims of the papers, and of their authors elsewhere, beside what was found here; `python notebooks/figures.py
+--claims` computes this page from the committed rows, and a test holds it to them. A verdict follows from the
+condition beside its claim in `notebooks/reproduce/claims_*.py`, where it also says what is "in part"; a claim that no
+accuracy is lost asks for no loss on the mean of the networks, and in part is a tenth of a point. In parentheses are
+standard errors, in brackets the least and the largest, of constants the limits of 95 %. An open claim has no rows
+yet. Minutes are of two cores, of the other systems but Han's of one. HPTD is magnitude pruning that keeps as many
+weights in each layer.
 
 ## Net-Trim
 
