@@ -72,12 +72,12 @@ def example(way: str) -> Found:
 FIELDS = ("accuracy", "nettrim_validation", "nettrim_tuned")
 
 
-def between_schemes(network: str) -> Found:
+def between_schemes(figure: Figure) -> Found:
     """Judge: interpolated at a discrepancy that all have, the cascade keeps fewer weights in the mean, training by training.
 
     In part, if it does so for some of the trainings; those without such a discrepancy do not count.
     """
-    rows = [row for row in schemes.SCHEMES.read() if row["network"] == network]
+    rows = figure.read()
     curves: dict[tuple[str, str], dict[str, dict[str, Curve]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for row in rows:
         point = float(row["discrepancy"]), 100 * float(row["kept"])
@@ -164,14 +164,17 @@ CLAIMS = (
     ),
     *(
         Claim.of(
-            schemes.SCHEMES,
+            figure,
             "NIPS 2017, abstract",
             f"the cascade gives slightly simpler models: {name}, weights left at the same discrepancy, cascade and parallel",
             "no numbers",
-            partial(between_schemes, network),
+            partial(between_schemes, figure),
             "05_mnist",
         )
-        for network, name in (("fc", "784-300-1000-100-10 of three trainings"), ("lenet", "LeNet"))
+        for figure, name in (
+            (schemes.SCHEMES, "784-300-1000-100-10 of three trainings"),
+            (schemes.LENET_SCHEMES, "LeNet"),
+        )
     ),
     Claim.of(
         robustness.PIXELS,

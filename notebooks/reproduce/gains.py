@@ -26,8 +26,8 @@ Row = dict[str, Any]
 
 
 def cases(settings: Settings) -> Iterator[Case]:
-    """Yield each network with each gain, and before these what stands for the network as it was trained."""
-    for seed, gain in itertools.product(settings["seeds"], [WHOLE, *settings["gains"]]):
+    """Yield each network as it was trained, then each gain, of all networks before the next."""
+    for gain, seed in itertools.product([WHOLE, *settings["gains"]], settings["seeds"]):
         yield {"seed": seed, "gain": gain}
 
 

@@ -29,9 +29,9 @@ Row = dict[str, Any]
 
 
 def cases(settings: Settings) -> Iterator[Case]:
-    """Yield each network as it was trained, then with each way and radius."""
-    for seed, (way, how) in itertools.product(settings["seeds"], settings["ways"].items()):
-        for epsilon in [WHOLE] if how is None else settings["epsilon"]:
+    """Yield each network as it was trained, then each way and radius, of all networks before the next."""
+    for way, how in settings["ways"].items():
+        for epsilon, seed in itertools.product([WHOLE] if how is None else settings["epsilon"], settings["seeds"]):
             yield {"seed": seed, "way": way, "epsilon": epsilon}
 
 

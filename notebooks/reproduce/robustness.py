@@ -45,9 +45,9 @@ Row = dict[str, Any]
 
 
 def trims(settings: Settings) -> Iterator[Case]:
-    """Yield each network with each gain, all of a seed before the next."""
-    for seed, (network, asked) in itertools.product(settings["seeds"], settings["networks"].items()):
-        for gain in asked["gains"]:
+    """Yield each kind of network and gain, of all networks before the next."""
+    for network, asked in settings["networks"].items():
+        for gain, seed in itertools.product(asked["gains"], settings["seeds"]):
             yield {"network": network, "seed": seed, "gain": gain}
 
 

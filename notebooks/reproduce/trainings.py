@@ -22,8 +22,8 @@ Row = dict[str, Any]
 
 
 def cases(settings: Settings) -> Iterator[Case]:
-    """Yield each network with each gain, and before these what stands for the network as it was trained."""
-    for seed, training, gain in itertools.product(settings["seeds"], settings["trainings"], [WHOLE, *settings["gains"]]):
+    """Yield each network as it was trained, then each gain, of all networks before the next."""
+    for gain, seed, training in itertools.product([WHOLE, *settings["gains"]], settings["seeds"], settings["trainings"]):
         yield {"training": training, "seed": seed, "gain": gain}
 
 

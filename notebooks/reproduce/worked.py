@@ -36,8 +36,8 @@ Row = dict[str, Any]
 
 
 def cases(settings: Settings) -> Iterator[Case]:
-    """Yield each network with each way to solve its programs."""
-    for seed, way in itertools.product(settings["seeds"], settings["ways"]):
+    """Yield each way to solve the programs, of all networks before the next."""
+    for way, seed in itertools.product(settings["ways"], settings["seeds"]):
         yield {"seed": seed, "way": way}
 
 
