@@ -1,11 +1,11 @@
-"""Layers of real networks with real activations: LeNet-300-100 and LeNet-5 on MNIST, the same for every benchmark."""
+"""Layers of real networks with real activations, the same for every benchmark: LeNet-300-100, LeNet-5, and one of 60 MB."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from nettrim.data import Data, load
-from nettrim.models import lenet5
+from nettrim.models import lenet5, mlp
 from nettrim.program import layer_problems
 from nettrim.recipes import trained
 from nettrim.train import train
@@ -19,18 +19,20 @@ LAYERS = {
     "lenet5-fc1": ("lenet5", 0),
     "lenet5-fc2": ("lenet5", 1),
 }
+LARGE = {"wide-2": ("wide", 1)}  # 3000 x 5000, of 784-3000-5000-1500-10
 
 
 def network(name: str, images: Data, *, seed: int = 0) -> nn.Module:
-    """Train LeNet-300-100 by the recipe of the demonstration, or LeNet-5 for two epochs."""
+    """Train LeNet-300-100 by the recipe of the demonstration, or one of the others for two epochs."""
     if name == "lenet300":
         return trained(name, images, seed=seed)
-    return train(lenet5(seed=seed), images.x_train, images.y_train, epochs=2, batch_size=200, seed=seed)
+    born = lenet5(seed=seed) if name == "lenet5" else mlp((784, 3000, 5000, 1500, 10), seed=seed)
+    return train(born, images.x_train, images.y_train, epochs=2, batch_size=200, seed=seed)
 
 
 def layer_problem(model: nn.Module, layer: str, images: Data, n_samples: int, epsilon: float) -> LayerProblem:
     """State the program of one layer of a trained network on the first ``n_samples`` training images."""
-    name = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][LAYERS[layer][1]]
+    name = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][(LAYERS | LARGE)[layer][1]]
     (problem,) = layer_problems(model, name, images.x_train[:n_samples], epsilon, n_samples=n_samples)
     return problem
 
@@ -38,5 +40,5 @@ def layer_problem(model: nn.Module, layer: str, images: Data, n_samples: int, ep
 def layers(names: list[str], data: str, n_samples: int, epsilon: float, *, seed: int = 0) -> dict[str, LayerProblem]:
     """Train what is needed and state the programs of the layers named."""
     images = load(data)
-    models = {net: network(net, images, seed=seed) for net in dict.fromkeys(LAYERS[name][0] for name in names)}
-    return {name: layer_problem(models[LAYERS[name][0]], name, images, n_samples, epsilon) for name in names}
+    models = {net: network(net, images, seed=seed) for net in dict.fromkeys((LAYERS | LARGE)[name][0] for name in names)}
+    return {name: layer_problem(models[(LAYERS | LARGE)[name][0]], name, images, n_samples, epsilon) for name in names}

@@ -5,7 +5,8 @@ timed in turns with the iterations; and ``admm`` to the same certificate, in tur
 iterations, the device waited for at both ends; to the certificate, the whole solve with its checks and transfers, without
 compilation and the start of CUDA.
 
-    python -m benchmarks.torch_backend --data mnist
+    python -m benchmarks.torch_backend --data mnist --samples 50000
+    python -m benchmarks.torch_backend --data mnist --layer wide-2 --samples 10000 --repeats 1
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.real_layers import layers
+from benchmarks.real_layers import LARGE, LAYERS, layers
 from solvers import LayerProblem, solve
 from solvers.backends import admm
 from solvers.backends._tensors import Iteration, full_precision
@@ -89,18 +90,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", choices=["mnist", "mnist5k"])
     parser.add_argument("--samples", type=int, default=5000)
-    parser.add_argument("--layer", type=int, default=1, choices=[1, 2, 3])
+    parser.add_argument("--layer", default="lenet300-1", choices=[*LAYERS, *LARGE])
     parser.add_argument("--epsilon", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=20, help="of timing iterations and products in turns")
     parser.add_argument("--count", type=int, default=5, help="iterations a round")
+    parser.add_argument("--contenders", nargs="+", default=["admm", "cpu", "cuda"], choices=["admm", "cpu", "cuda"])
     parser.add_argument("--repeats", type=int, default=3, help="solves to the certificate")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/torch_backend.json"))
     args = parser.parse_args()
 
-    name = f"lenet300-{args.layer}"
-    problem = layers([name], args.data, args.samples, args.epsilon)[name]
-    devices = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
-    names = {"cpu": f"cpu, {torch.get_num_threads()} threads", "cuda": ""}
+    problem = layers([args.layer], args.data, args.samples, args.epsilon)[args.layer]
+    here, threads = ["cpu"] + (["cuda"] if torch.cuda.is_available() else []), f"{torch.get_num_threads()} threads"
+    devices = [device for device in here if device in args.contenders]
+    names = {"cpu": f"cpu, {threads}", "cuda": ""}
     if "cuda" in devices:
         names["cuda"] = torch.cuda.get_device_name()
     print(
@@ -116,13 +118,14 @@ def main() -> None:
                 f"{1e3 * row['products']:9.3f} ms its two products: {row['ratio']:.2f}x",
                 flush=True,
             )
-    contenders: dict[str, dict[str, Any]] = {"admm": {"backend": "admm"}}
-    contenders |= {f"torch, {names[device]}": {"backend": "torch", "device": device} for device in devices}
+    contenders: dict[str, dict[str, Any]] = {f"torch, {names[at]}": {"backend": "torch", "device": at} for at in devices}
+    contenders |= {f"admm, {threads}": {"backend": "admm"}} if "admm" in args.contenders else {}
     certificates = to_certificate(problem, args.repeats, contenders)
     for row in certificates:
         print(f"{row['contender']:36s} {row['iterations']:5d} iterations {row['seconds']:9.2f} s  {row['status']}")
     report = {
         "arguments": {**vars(args), "out": None},
+        "shape": {"N": problem.N, "M": problem.M, "P": problem.P},
         "versions": {"torch": torch.__version__},
         "iterations": iterations,
         "certificates": certificates,

@@ -30,8 +30,8 @@ class _Quantized:
         self.weight, self.bias = layer.weight, layer.bias
         self.register_buffer("scale", weight_scale(layer.weight, bits, per=per, rule=rule))  # type: ignore[attr-defined]
         # Codes of the inputs; from 0 to 0 means that inputs are taken as they come.
-        self.register_buffer("input_scale", torch.ones((), dtype=layer.weight.dtype))  # type: ignore[attr-defined]
-        self.register_buffer("input_range", torch.zeros(2, dtype=torch.int64))  # type: ignore[attr-defined]
+        self.register_buffer("input_scale", layer.weight.new_ones(()))  # type: ignore[attr-defined]
+        self.register_buffer("input_range", layer.weight.new_zeros(2, dtype=torch.int64))  # type: ignore[attr-defined]
 
     def calibrate(self, inputs: Tensor, bits: int, rule: str = "mse") -> None:
         """Choose how inputs are quantized: by unsigned codes if none is negative, as behind a ReLU, and else by signed ones.
