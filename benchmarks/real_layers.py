@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from nettrim.data import Data, load
@@ -27,7 +28,9 @@ def network(name: str, images: Data, *, seed: int = 0) -> nn.Module:
     if name == "lenet300":
         return trained(name, images, seed=seed)
     born = lenet5(seed=seed) if name == "lenet5" else mlp((784, 3000, 5000, 1500, 10), seed=seed)
-    return train(born, images.x_train, images.y_train, epochs=2, batch_size=200, seed=seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x, y = images.x_train.to(device), images.y_train.to(device)
+    return train(born.to(device), x, y, epochs=2, batch_size=200, seed=seed).cpu()
 
 
 def layer_problem(model: nn.Module, layer: str, images: Data, n_samples: int, epsilon: float) -> LayerProblem:

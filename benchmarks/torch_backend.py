@@ -6,7 +6,7 @@ iterations, the device waited for at both ends; to the certificate, the whole so
 compilation and the start of CUDA.
 
     python -m benchmarks.torch_backend --data mnist --samples 50000
-    python -m benchmarks.torch_backend --data mnist --layer wide-2 --samples 10000 --repeats 1
+    python -m benchmarks.torch_backend --data mnist --layer wide-2 --contenders cuda
 """
 
 from __future__ import annotations
