@@ -5,8 +5,8 @@ timed in turns with the iterations; and ``admm`` to the same certificate, in tur
 iterations, the device waited for at both ends; to the certificate, the whole solve with its checks and transfers, without
 compilation and the start of CUDA.
 
-    python -m benchmarks.torch_backend --data mnist --samples 50000
-    python -m benchmarks.torch_backend --data mnist --layer wide-2 --contenders cuda
+    python -m benchmarks.torch_backend --contenders cuda admm
+    python -m benchmarks.torch_backend --layer wide-2 --contenders cuda --out wide.json
 """
 
 from __future__ import annotations
@@ -90,18 +90,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", choices=["mnist", "mnist5k"])
     parser.add_argument("--samples", type=int, default=5000)
-    parser.add_argument("--layer", default="lenet300-1", choices=[*LAYERS, *LARGE])
+    parser.add_argument("--layer", default="lenet5-fc1", choices=[*LAYERS, *LARGE])
     parser.add_argument("--epsilon", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=20, help="of timing iterations and products in turns")
     parser.add_argument("--count", type=int, default=5, help="iterations a round")
-    parser.add_argument("--contenders", nargs="+", default=["admm", "cpu", "cuda"], choices=["admm", "cpu", "cuda"])
+    parser.add_argument("--contenders", nargs="+", choices=["admm", "cpu", "cuda"])
     parser.add_argument("--repeats", type=int, default=3, help="solves to the certificate")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/torch_backend.json"))
     args = parser.parse_args()
+    here = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+    asked = args.contenders or ["admm", *here]
+    if "cuda" in asked and "cuda" not in here:
+        parser.error("PyTorch finds no CUDA device here; leave cuda out of --contenders")
 
     problem = layers([args.layer], args.data, args.samples, args.epsilon)[args.layer]
-    here, threads = ["cpu"] + (["cuda"] if torch.cuda.is_available() else []), f"{torch.get_num_threads()} threads"
-    devices = [device for device in here if device in args.contenders]
+    devices, threads = [device for device in here if device in asked], f"{torch.get_num_threads()} threads"
     names = {"cpu": f"cpu, {threads}", "cuda": ""}
     if "cuda" in devices:
         names["cuda"] = torch.cuda.get_device_name()
@@ -119,7 +122,7 @@ def main() -> None:
                 flush=True,
             )
     contenders: dict[str, dict[str, Any]] = {f"torch, {names[at]}": {"backend": "torch", "device": at} for at in devices}
-    contenders |= {f"admm, {threads}": {"backend": "admm"}} if "admm" in args.contenders else {}
+    contenders |= {f"admm, {threads}": {"backend": "admm"}} if "admm" in asked else {}
     certificates = to_certificate(problem, args.repeats, contenders)
     for row in certificates:
         print(f"{row['contender']:36s} {row['iterations']:5d} iterations {row['seconds']:9.2f} s  {row['status']}")

@@ -95,21 +95,22 @@ def test_the_sweep_is_judged_by_means_between_radii(monkeypatch):
 
 def test_schemes_are_compared_at_a_discrepancy_that_both_have(monkeypatch):
     def row(scheme, apart, kept, l1="0", seed="0"):
-        told = {"network": "fc", "l1": l1, "dropout": "0", "seed": seed, "scheme": scheme}
+        told = {"l1": l1, "dropout": "0", "seed": seed, "scheme": scheme}
         return told | {"discrepancy": str(apart), "kept": str(kept), "solved": "True"}
 
+    asked = claims_images.schemes.LENET_SCHEMES
     both = [row("cascade", 0.1, 0.2), row("cascade", 0.4, 0.1), row("parallel", 0.1, 0.3), row("parallel", 0.4, 0.2)]
     apart = [row("cascade", 0.1, 0.2, "1"), row("parallel", 0.2, 0.1, "1")]
     denser = [{**each, "l1": "2", "scheme": {"cascade": "parallel", "parallel": "cascade"}[each["scheme"]]} for each in both]
     dense = [both[0] | {"solved": "False"}, *both[1:]]
     cases = ((both, True), (both + apart, True), (both + denser, None), (denser, False), (apart, False), (dense, None))
     for rows, same in cases:
-        monkeypatch.setattr(type(claims_images.schemes.SCHEMES), "read", lambda self, made=rows: made)
-        assert claims_images.between_schemes("fc").same is same
+        monkeypatch.setattr(type(asked), "read", lambda self, made=rows: made if self is asked else [])
+        assert claims_images.between_schemes(asked).same is same
     other = [row("cascade", 0.2, 0.5, seed="1"), row("cascade", 0.8, 0.3, seed="1")]
     other += [row("parallel", 0.05, 0.4, seed="1"), row("parallel", 0.4, 0.3, seed="1")]
-    monkeypatch.setattr(type(claims_images.schemes.SCHEMES), "read", lambda self: both + other)
-    found = claims_images.between_schemes("fc")  # at the root of 0.2 x 0.4: of each network by its own curve
+    monkeypatch.setattr(type(asked), "read", lambda self: both + other)
+    found = claims_images.between_schemes(asked)  # at the root of 0.2 x 0.4: of each network by its own curve
     at, kept = 0.2 * 2**0.5, lambda low, high, x, y, at: 100 * (x + (y - x) * (at - low) / (high - low))
     values = [
         kept(0.1, 0.4, 0.2, 0.1, at),

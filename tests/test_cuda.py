@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from nettrim import LayerProblem, baselines, certify, layer_problems, solve, trim
@@ -14,7 +15,7 @@ from tests.networks import samples, small
 from tests.toys import plain, toy
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-TOL = 1e-3
+TOL, ROUNDING = 1e-3, 1e-4
 BRIEF = {"epochs": 1, "round_epochs": 1, "tune_epochs": 1, "teacher_epochs": 1, "rounds": 2, "iterations": 20, "every": 10}
 
 
@@ -55,8 +56,10 @@ def test_what_was_certified_there_holds_here():
         layer = result.model.get_submodule(row.name).cpu()
         W = np.vstack([layer.weight.detach().numpy().T, layer.bias.detach().numpy()[None]])
         found, best = certify(problem, W.astype(float)), solve(problem, tol=TOL)
-        # Activations of the two devices differ by rounding, far less than the tolerance.
-        assert found.violation <= 2 * TOL and found.objective <= best.certificate.objective * (1 + 2 * TOL)
+        # Responses of two devices differ by float32's rounding, some 1e-6 of their norm, five times that of the radius; the
+        # optimum moves by as much. Nineteen in twenty parts of what is allowed are to spare; TF32 would take ten times more.
+        assert found.violation <= TOL + ROUNDING
+        assert found.objective <= best.certificate.objective * (1 + TOL) * (1 + ROUNDING)
 
 
 def test_a_program_is_the_same_of_tensors_from_a_gpu(random_layer):
@@ -68,9 +71,10 @@ def test_a_program_is_the_same_of_tensors_from_a_gpu(random_layer):
 
 def test_training_there_comes_from_its_seed_and_leaves_the_generators_alone():
     data, model = there(toy()), plain().cuda()
-    state = torch.cuda.get_rng_state()
+    state = torch.cuda.get_rng_state(), torch.get_rng_state()
     made = [train(model, data.x_train, data.y_train, epochs=3, seed=seed) for seed in (7, 7, 8)]
-    assert torch.equal(torch.cuda.get_rng_state(), state) and devices(made[0]) == {"cuda"}
+    assert torch.equal(torch.cuda.get_rng_state(), state[0]) and torch.equal(torch.get_rng_state(), state[1])
+    assert devices(made[0]) == {"cuda"}
     first, again, other = (torch.cat([parameter.flatten() for parameter in each.parameters()]) for each in made)
     assert torch.equal(first, again) and not torch.equal(first, other)
 
@@ -80,8 +84,14 @@ def test_a_baseline_works_where_its_model_lies(name, tmp_path):
     method, image = baselines.method(name), name == "squeezenet"
     data, model = there(toy(size=(1, 28, 28) if image else (1, 6, 6))), (squeezenet_small() if image else plain()).cuda()
     brief = {key: value for key, value in BRIEF.items() if key in baselines.settings(name)}
+    before = {key: value.clone() for key, value in model.state_dict().items()}
     found = method.run(model, data, folder=tmp_path / "stages", **brief)
-    assert devices(found.model) == {"cuda"}
-    again = method.run(model, data, folder=tmp_path / "stages", **brief)  # from its stages
-    assert [row["accuracy"] for row in again.rows] == [row["accuracy"] for row in found.rows]
+    assert devices(found.model) == devices(model) == {"cuda"}
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    stages = list((tmp_path / "stages").rglob("*.safetensors"))
+    written = [stage.stat().st_mtime_ns for stage in stages]
+    again = method.run(model, data, folder=tmp_path / "stages", **brief)
+    assert stages and written == [stage.stat().st_mtime_ns for stage in stages] and again.rows == found.rows
     found.save(tmp_path / "saved")
+    saved, held = load_file(tmp_path / "saved" / "model.safetensors"), found.model.state_dict()
+    assert saved and all(torch.equal(value, held[key].cpu()) for key, value in saved.items())

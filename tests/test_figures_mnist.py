@@ -75,7 +75,8 @@ def test_both_ways_keep_as_many_weights_and_fine_tuning_keeps_their_zeros():
 
 def test_gains_in_small(folder, tmp_path):
     found, settings = small(gains.GAINED, folder, tmp_path, samples=100, seeds=[0, 1], training=TINY)
-    (whole, trimmed), (_, other) = found[:2], found[2:]
+    whole, _, trimmed, other = found  # of two networks before pruning, then after it
+    assert [row["seed"] for row in found] == ["0", "1", "0", "1"]
     assert (whole["gain"], whole["kept"], whole["hptd"]) == ("0", "1", "")
     assert whole["nettrim"] == whole["accuracy"] == trimmed["accuracy"] and float(whole["discrepancy"]) == 0
     for row in (trimmed, other):
@@ -90,7 +91,7 @@ def test_gains_in_small(folder, tmp_path):
 def test_trainings_in_small(folder, tmp_path):
     two = {"plain": TINY | {"l1": 0.0}, "l1": TINY}
     found, _ = small(trainings.TRAINED, folder, tmp_path, samples=100, trainings=two)
-    assert [(row["training"], row["gain"]) for row in found] == [(name, gain) for name in two for gain in ("0", "0.2")]
+    assert [(row["training"], row["gain"]) for row in found] == [(name, gain) for gain in ("0", "0.2") for name in two]
     assert all(0 < float(row["nettrim_tuned"]) < 1 for row in found)
     assert [row["hptd_tuned"] == "" for row in found] == [row["gain"] == "0" for row in found]
     assert len({row["accuracy"] for row in found}) == len({row["kept"] for row in found if row["gain"] != "0"}) == 2
@@ -137,12 +138,13 @@ def test_the_worked_example_in_small(folder, tmp_path):
         assert reached <= settings["gain"] * (1 + settings["tol"]) and 0 < int(row["kept"]) < int(row["weights"])
 
 
-def test_schemes_in_small(folder, tmp_path):
-    found, _ = small(schemes.SCHEMES, folder, tmp_path, samples=60)
+@pytest.mark.parametrize(("figure", "layers"), [(schemes.SCHEMES, 4), (schemes.LENET_SCHEMES, 2)])
+def test_schemes_in_small(figure, layers, folder, tmp_path):
+    found, _ = small(figure, folder, tmp_path, samples=60)
     assert [row["scheme"] for row in found] == ["parallel", "cascade"]
     for row in found:
         after, before = zip(*(map(int, pair.split("/")) for pair in row["layers"].split()), strict=True)
-        assert len(before) == 4 and sum(after) / sum(before) == pytest.approx(float(row["kept"]), rel=1e-6)
+        assert len(before) == layers and sum(after) / sum(before) == pytest.approx(float(row["kept"]), rel=1e-6)
         assert row["solved"] == "True" and float(row["discrepancy"]) > 0
 
 

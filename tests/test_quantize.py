@@ -120,6 +120,11 @@ class Backwards(nn.Module):
         return self.c(self.b(torch.relu(self.a(x.flatten(1)))))
 
 
+def test_what_a_layer_keeps_lies_where_its_weights_do():
+    layer = quantize.QuantLinear(nn.Linear(3, 2, device="meta"), 8, rule="max")
+    assert len(layer.state_dict()) == 5 and {value.device.type for value in layer.state_dict().values()} == {"meta"}
+
+
 def test_the_first_layer_that_is_called_takes_samples_as_they_are():
     found = calibrated(quantized(Backwards(), 4), samples(), 4)
     assert found.a.input_range.tolist() == [0, 0]

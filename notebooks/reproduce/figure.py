@@ -45,7 +45,8 @@ class Figure:
     quick : mapping
         Settings that a quick look has in place of some of these.
     cases : callable
-        Takes the settings, yields the cases: field to value, each case other values.
+        Takes the settings, yields the cases: field to value, each case other values. Networks change from case to case, so
+        that two processes do not begin by training the same one.
     measured : callable
         Takes the settings, a case and the folder of trained networks, or None; returns the case's rows, without its fields.
     minutes : int

@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 def cases(settings: Settings) -> Iterator[Case]:
-    """Yield each network as it was trained, then each gain, of all networks before the next."""
+    """Yield the networks of all seeds as they were trained, then each gain, with all seeds before the next gain."""
     for gain, seed in itertools.product([WHOLE, *settings["gains"]], settings["seeds"]):
         yield {"seed": seed, "gain": gain}
 

@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 def cases(settings: Settings) -> Iterator[Case]:
-    """Yield each network as it was trained, then each way and radius, of all networks before the next."""
+    """Yield the networks of all seeds as they were trained, then each way and radius, with all seeds before the next."""
     for way, how in settings["ways"].items():
         for epsilon, seed in itertools.product([WHOLE] if how is None else settings["epsilon"], settings["seeds"]):
             yield {"seed": seed, "way": way, "epsilon": epsilon}

@@ -45,7 +45,7 @@ Row = dict[str, Any]
 
 
 def trims(settings: Settings) -> Iterator[Case]:
-    """Yield each kind of network and gain, of all networks before the next."""
+    """Yield each kind of network with each gain, with all seeds before the next gain."""
     for network, asked in settings["networks"].items():
         for gain, seed in itertools.product(asked["gains"], settings["seeds"]):
             yield {"network": network, "seed": seed, "gain": gain}

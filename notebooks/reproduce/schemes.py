@@ -1,4 +1,4 @@
-"""Cascade against parallel on MNIST: weights left at the discrepancy of the outputs, for networks of several trainings.
+"""Cascade against parallel on MNIST, two figures: weights left at the discrepancy of the outputs, of MLPs and of a LeNet.
 
 Aghasi, Abdi, Romberg (SIAM J. Math. Data Sci. 2020), by the settings of its scripts: l1 penalties and dropout of several
 strengths, Adam from 1e-3, 3 % less every 500 steps, in 10,001 batches of 200, gains of 0.01, 0.03 and 0.04 (parallel) and of
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def both(settings: Settings) -> Iterator[Case]:
-    """Yield each scheme and gain, of all networks before the next: processes begin by training different ones."""
+    """Yield each scheme with each gain, with all networks before the next gain."""
     trims = [{"scheme": scheme, "gain": gain} for scheme, gains in settings["gains"].items() for gain in gains]
     for trim, seed, (l1, dropout) in itertools.product(trims, settings["seeds"], settings["l1 and dropout"]):
         yield {**trim, "seed": seed, "l1": l1, "dropout": dropout}

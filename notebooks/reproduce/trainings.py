@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def cases(settings: Settings) -> Iterator[Case]:
-    """Yield each network as it was trained, then each gain, of all networks before the next."""
+    """Yield all networks as they were trained, then each gain, with all networks before the next gain."""
     for gain, seed, training in itertools.product([WHOLE, *settings["gains"]], settings["seeds"], settings["trainings"]):
         yield {"training": training, "seed": seed, "gain": gain}
 

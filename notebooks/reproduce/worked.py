@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 def cases(settings: Settings) -> Iterator[Case]:
-    """Yield each way to solve the programs, of all networks before the next."""
+    """Yield each way to solve the programs, with all seeds before the next way."""
     for way, seed in itertools.product(settings["ways"], settings["seeds"]):
         yield {"seed": seed, "way": way}
 
