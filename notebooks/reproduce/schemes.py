@@ -80,7 +80,7 @@ SCHEMES = Figure(
     },
     cases=both,
     measured=scheme_rows,
-    minutes=45,
+    minutes=40,
 )
 LENET_SCHEMES = Figure(
     name="lenet_schemes",
@@ -104,6 +104,6 @@ LENET_SCHEMES = Figure(
     },
     cases=both,
     measured=scheme_rows,
-    minutes=45,
+    minutes=60,
 )
 FIGURES = (SCHEMES, LENET_SCHEMES)
