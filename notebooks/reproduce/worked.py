@@ -133,6 +133,6 @@ EXAMPLE = Figure(
     },
     cases=cases,
     measured=example_rows,
-    minutes=60,
+    minutes=75,
 )
 FIGURES = (EXAMPLE,)
